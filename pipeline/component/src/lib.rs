@@ -1,0 +1,1 @@
+//! What a component is: receivers, processors, exporters, their settings, metadata and self telemetry.

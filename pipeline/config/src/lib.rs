@@ -1,0 +1,1 @@
+//! TOML text to typed settings, with every error located in the file.

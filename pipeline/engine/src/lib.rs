@@ -1,0 +1,1 @@
+//! Configuration to a running graph: workers, queues, fan-out, supervision, shutdown.

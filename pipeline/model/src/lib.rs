@@ -1,0 +1,1 @@
+//! Signals in memory: series, shapes, batches, plans and the metric contract. No IO, no async.

@@ -1,0 +1,1 @@
+//! Sockets: HTTP client and server, TLS, credentials, limits. Knows no signal.

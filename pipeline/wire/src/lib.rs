@@ -1,0 +1,1 @@
+//! Bytes to model and back: Prometheus text, OpenMetrics, protobuf exposition, compression with caps. Sans-IO.

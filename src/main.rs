@@ -1,0 +1,3 @@
+//! The `inferometer` binary.
+
+fn main() {}
