@@ -1,1 +1,24 @@
-//! What a component is: receivers, processors, exporters, their settings, metadata and self telemetry.
+//! What a component is: the traits that receivers, processors and exporters implement, the factory by which the
+//! binary lists them, the settings they are given, and the self telemetry they count with.
+//!
+//! A new component is one folder with a type that implements [`Component`] and [`BuildReceiver`],
+//! [`BuildProcessor`] or [`BuildExporter`], and one line in its crate's `factories()`.
+
+mod consumer;
+mod factory;
+mod limiter;
+mod settings;
+mod shutdown;
+pub mod telemetry;
+
+pub use consumer::{ConsumeError, Consumer, ExportError, Exporter, Processor, Receiver, RunError, Running, StartError};
+pub use factory::{
+    BuildExporter, BuildProcessor, BuildReceiver, Component, ExporterFactory, Factory, Factories, ProcessorFactory,
+    ReceiverFactory, Stability,
+};
+pub use limiter::RateLimiter;
+pub use settings::{ComponentId, Settings, SystemTimeSource, TimeSource};
+pub use shutdown::Shutdown;
+
+/// A boxed future, as the object-safe async traits here return.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

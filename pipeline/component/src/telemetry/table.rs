@@ -1,0 +1,102 @@
+//! Every metric about ourselves: one table, from which the reference page is made.
+
+/// Kind of a self metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// Monotonic count.
+    Counter,
+    /// Value that goes up and down.
+    Gauge,
+    /// Histogram of seconds.
+    Histogram,
+}
+
+/// One metric about ourselves.
+#[derive(Debug)]
+pub struct Definition {
+    /// Full name.
+    pub name: &'static str,
+    /// Kind.
+    pub kind: Type,
+    /// UCUM unit.
+    pub unit: &'static str,
+    /// HELP.
+    pub help: &'static str,
+    /// Labels, `component` and `pipeline` included.
+    pub labels: &'static [&'static str],
+}
+
+macro_rules! definitions {
+    ($($constant:ident = $kind:ident $name:literal $unit:literal [$($label:literal),*] $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub static $constant: Definition = Definition {
+                name: concat!("inferometer_", $name), kind: Type::$kind, unit: $unit, help: $help,
+                labels: &[$($label),*],
+            };
+        )*
+        /// All of them.
+        pub static ALL: &[&Definition] = &[$(&$constant),*];
+    };
+}
+
+definitions! {
+    BUILD_INFO = Gauge "build_info" "1" ["version"] "Always 1; which version runs.";
+    READY = Gauge "ready" "1" [] "1 once every component has started.";
+    COMPONENT_UP = Gauge "component_up" "1" ["component"] "1 while the component runs, 0 after it failed.";
+    COMPONENT_PANICS = Counter "component_panics_total" "{panic}" ["component"] "Panics that were contained.";
+
+    RECEIVER_POINTS = Counter "receiver_points_total" "{point}" ["component", "outcome"]
+        "Points a receiver handed over: accepted, or refused by the pipeline.";
+    PIPELINE_POINTS = Counter "pipeline_points_total" "{point}" ["pipeline", "direction"]
+        "Points into and out of a pipeline.";
+    PIPELINE_DROPPED = Counter "pipeline_dropped_points_total" "{point}" ["pipeline", "reason"]
+        "Points lost within a pipeline.";
+    PIPELINE_QUEUE = Gauge "pipeline_queue_batches" "{batch}" ["pipeline"] "Batches waiting for a worker.";
+    PIPELINE_SOURCES = Gauge "pipeline_sources" "{source}" ["pipeline"] "Sources with a remembered plan.";
+    PLAN_BUILDS = Counter "pipeline_plan_builds_total" "{build}" ["pipeline"]
+        "Plans made: once per source, again when its shape or metadata changes.";
+    EXPORTER_POINTS = Counter "exporter_points_total" "{point}" ["component", "outcome"]
+        "Points given to an exporter: delivered or failed.";
+    EXPORTER_DROPPED = Counter "exporter_dropped_points_total" "{point}" ["component", "reason"]
+        "Points lost at an exporter.";
+    EXPORTER_QUEUE_BYTES = Gauge "exporter_queue_bytes" "By" ["component"] "Bytes waiting in an exporter's queue.";
+    EXPORTER_QUEUE_POINTS = Gauge "exporter_queue_points" "{point}" ["component"]
+        "Points waiting in an exporter's queue.";
+    EXPORT_SECONDS = Histogram "export_duration_seconds" "s" ["component"] "Time of one export attempt.";
+
+    SCRAPES = Counter "scrapes_total" "{scrape}" ["component", "outcome"] "Scrapes by outcome.";
+    SCRAPE_SECONDS = Histogram "scrape_duration_seconds" "s" ["component"] "Time from request to parsed page.";
+    SCRAPE_LATE_SECONDS = Histogram "scrape_lateness_seconds" "s" ["component"] "How late scrapes began.";
+    SCRAPE_BYTES = Counter "scrape_bytes_total" "By" ["component"] "Page bytes read, after decompression.";
+    SCRAPE_PAGES = Counter "scrape_pages_total" "{page}" ["component", "path"]
+        "Pages read by path: cached layout, patched layout, full parse.";
+    SCRAPE_DROPPED = Counter "scrape_dropped_samples_total" "{sample}" ["component", "reason"]
+        "Samples of a page that were not taken.";
+    TARGETS = Gauge "targets" "{target}" ["component"] "Targets that are scraped.";
+    TARGET_UP = Gauge "target_up" "1" ["component", "target"] "1 if the last scrape succeeded.";
+
+    ENGINE = Gauge "engine_info" "1" ["component", "target", "engine", "engine_version", "verdict"]
+        "Always 1; what normalize recognised a target as.";
+    NORMALIZE_UNKNOWN = Counter "normalize_unknown_series_total" "{series}" ["component", "name"]
+        "Series of engine metrics that no table knows, when first seen.";
+    LABELS_VIOLATIONS = Counter "labels_violations_total" "{series}" ["component", "metric", "reason"]
+        "Series that break the contract's label sets.";
+    LABELS_LIMITED = Counter "labels_limited_series_total" "{series}" ["component", "label"]
+        "Series whose label value was replaced by `other`.";
+    POD_ID_PODS = Gauge "pod_id_pods" "{pod}" ["component"] "Pods with a remembered hash.";
+    POD_ID_MISSING = Counter "pod_id_missing_series_total" "{series}" ["component"]
+        "Series without anything that names their pod.";
+
+    EXPOSITION_SERIES = Gauge "exposition_series" "{series}" ["component"] "Series on the exposition.";
+    EXPOSITION_REQUESTS = Counter "exposition_requests_total" "{request}" ["component", "code"]
+        "Requests to the exposition by HTTP status.";
+    EXPOSITION_DROPPED = Counter "exposition_dropped_series_total" "{series}" ["component", "reason"]
+        "Series that could not be exposed, when first seen.";
+    EXPOSITION_RENDER_SECONDS = Histogram "exposition_render_duration_seconds" "s" ["component"]
+        "Time to render the exposition.";
+
+    INTERNED = Gauge "interned_values" "{value}" ["pool"] "Distinct shared values by pool.";
+    SHAPE_BYTES = Gauge "shape_table_bytes" "By" [] "Bytes of shared shape tables.";
+    LOG_EVENTS = Counter "log_events_total" "{event}" ["level"] "Log events of level warn and error.";
+}
