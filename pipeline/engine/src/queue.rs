@@ -1,0 +1,119 @@
+//! The queue in front of every exporter: bounded in bytes, so that a slow backend costs memory up to a line and then
+//! the oldest batches, counted, and never another exporter's time.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pipeline_component::telemetry::{Counter, Gauge, Telemetry, table};
+use pipeline_model::Batch;
+use tokio::sync::Notify;
+
+/// Bytes a queue may hold.
+pub(crate) const QUEUE_BYTES_MAX: usize = 64 << 20;
+
+#[derive(Debug, Default)]
+struct Waiting {
+    batches: VecDeque<Batch>,
+    bytes: usize,
+    points: usize,
+    closed: bool,
+}
+
+/// One exporter's queue. Taking never blocks; when full the oldest batches make room, because in metrics the newest
+/// value is worth most.
+#[derive(Debug)]
+pub(crate) struct ExporterQueue {
+    waiting: Mutex<Waiting>,
+    arrived: Notify,
+    bytes_max: usize,
+    bytes: Gauge,
+    points: Gauge,
+    dropped_full: Counter,
+    dropped_shutdown: Counter,
+}
+
+impl ExporterQueue {
+    /// An empty queue; `telemetry` is scoped to the exporter.
+    pub(crate) fn new(bytes_max: usize, telemetry: &Telemetry) -> Arc<Self> {
+        let dropped = |reason| telemetry.counter(&table::EXPORTER_DROPPED, &[("reason", reason)]);
+        Arc::new(Self {
+            waiting: Mutex::default(),
+            arrived: Notify::new(),
+            bytes_max,
+            bytes: telemetry.gauge(&table::EXPORTER_QUEUE_BYTES, &[]),
+            points: telemetry.gauge(&table::EXPORTER_QUEUE_POINTS, &[]),
+            dropped_full: dropped("queue_full"),
+            dropped_shutdown: dropped("shutdown"),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn show(&self, waiting: &Waiting) {
+        self.bytes.set(waiting.bytes as f64);
+        self.points.set(waiting.points as f64);
+    }
+
+    /// Takes `batch`; drops the oldest while over the limit. A batch larger than the whole queue is taken alone.
+    pub(crate) fn push(&self, batch: Batch) {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            self.dropped_shutdown.add(batch.points() as u64);
+            return;
+        }
+        waiting.bytes += batch.bytes();
+        waiting.points += batch.points();
+        waiting.batches.push_back(batch);
+        while waiting.bytes > self.bytes_max && waiting.batches.len() > 1 {
+            self.dropped_full.add(waiting.take().map_or(0, |batch| batch.points()) as u64);
+        }
+        self.show(&waiting);
+        drop(waiting);
+        self.arrived.notify_one();
+    }
+
+    /// The next batch, in order; `None` once closed and empty. One caller at a time. Cancel safe.
+    pub(crate) async fn pop(&self) -> Option<Batch> {
+        loop {
+            {
+                let mut waiting = self.lock();
+                if let Some(batch) = waiting.take() {
+                    self.show(&waiting);
+                    return Some(batch);
+                }
+                if waiting.closed {
+                    return None;
+                }
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    /// No more batches will come; what waits is still handed out.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.arrived.notify_one();
+    }
+
+    /// Gives up what still waits and counts it: the deadline has passed.
+    pub(crate) fn abandon(&self) -> usize {
+        let mut waiting = self.lock();
+        waiting.closed = true;
+        let points = waiting.points;
+        *waiting = Waiting { closed: true, ..Waiting::default() };
+        self.dropped_shutdown.add(points as u64);
+        self.show(&waiting);
+        points
+    }
+}
+
+impl Waiting {
+    fn take(&mut self) -> Option<Batch> {
+        let batch = self.batches.pop_front()?;
+        self.bytes -= batch.bytes();
+        self.points -= batch.points();
+        Some(batch)
+    }
+}

@@ -1,0 +1,295 @@
+//! Plans through their public door: folds, composition, state over resets and shape changes, sharing.
+
+use std::sync::Arc;
+
+use pipeline_model::{
+    Batch, Bounds, Context, Entity, Feed, Fold, Group, Interner, Kind, Label, Labels, Mark,
+    MetadataStore, Metric, Plan, Reshape, Reshaped, Shape, ShapeBuilder, Slot, SourceId,
+    SourcePlan,
+};
+use proptest::prelude::*;
+
+fn counter(name: &str) -> Arc<Metric> {
+    Arc::new(Metric::new(name, "", "", Kind::COUNTER))
+}
+
+fn gauge(name: &str) -> Arc<Metric> {
+    Arc::new(Metric::new(name, "", "", Kind::Gauge))
+}
+
+fn group(instance: &str) -> Group {
+    Group { labels: Labels::from_pairs([("instance", instance)]), ..Group::default() }
+}
+
+/// A shape of `(metric, own labels)` rows in one group.
+fn shape(
+    interner: &Interner,
+    instance: &str,
+    rows: &[(&Arc<Metric>, &[(&str, &str)])],
+) -> Arc<Shape> {
+    let mut builder = ShapeBuilder::new(interner);
+    let group = builder.group(group(instance));
+    for (metric, labels) in rows {
+        builder.push(group, metric, &Labels::from_pairs(labels.iter().copied())).unwrap();
+    }
+    builder.finish()
+}
+
+fn batch(source: SourceId, shape: &Arc<Shape>, values: &[f64]) -> Batch {
+    Batch::new(source, Arc::clone(shape), 1, values.iter().map(|v| Slot::double(*v)).collect())
+}
+
+fn values(batch: &Batch) -> Vec<f64> {
+    batch.values.iter().map(|slot| slot.as_double()).collect()
+}
+
+/// Drops one label and folds what becomes equal.
+struct Without(&'static str, Fold, f64);
+
+impl Reshape for Without {
+    fn reshape(&self, input: &Shape, _: &Context<'_>, out: &mut Reshaped<'_>) {
+        for series in input.iter() {
+            let group = out.same_group(series.group_idx).unwrap();
+            let labels = series.labels.without(|name| name == self.0);
+            out.push(
+                group,
+                series.metric,
+                &labels,
+                self.1,
+                Feed { row: series.row, scale: self.2 },
+            )
+            .unwrap();
+        }
+    }
+}
+
+/// Attaches what metadata knows about the address.
+struct Attach;
+
+impl Reshape for Attach {
+    fn reshape(&self, input: &Shape, context: &Context<'_>, out: &mut Reshaped<'_>) {
+        for series in input.iter() {
+            let address = Entity::Address(series.label_text("instance").unwrap().into());
+            let known = context.metadata.get(&address).cloned().unwrap_or_default();
+            let labels = series.group.labels.merged(&known);
+            let group = out.group(Group { labels, ..series.group.clone() });
+            out.push(group, series.metric, series.labels, Fold::Only, Feed::of(series.row))
+                .unwrap();
+        }
+    }
+}
+
+fn plan(steps: Vec<Arc<dyn Reshape>>) -> (Plan, Arc<Interner>, Arc<MetadataStore>) {
+    let (interner, metadata) = (Arc::new(Interner::new()), Arc::new(MetadataStore::new()));
+    (Plan::new(steps, Arc::clone(&interner), Arc::clone(&metadata)), interner, metadata)
+}
+
+fn two_engines(interner: &Interner, metric: &Arc<Metric>) -> Arc<Shape> {
+    shape(interner, "a:1", &[(metric, &[("engine", "0")]), (metric, &[("engine", "1")])])
+}
+
+#[test]
+fn folds_combine_what_is_present() {
+    for (fold, expected) in [
+        (Fold::Sum, 5.0),
+        (Fold::Mean, 2.5),
+        (Fold::Max, 4.0),
+        (Fold::Min, 1.0),
+        (Fold::First, 1.0),
+    ] {
+        let (plan, interner, _) = plan(vec![Arc::new(Without("engine", fold, 1.0))]);
+        let input = two_engines(&interner, &gauge("g"));
+        let mut bound = None;
+        let out = plan.apply(batch(SourceId::next(), &input, &[1.0, 4.0]), &mut bound);
+        assert_eq!(values(&out), [expected], "{fold:?}");
+        let mut one_away = batch(SourceId::next(), &input, &[1.0, 4.0]);
+        one_away.marks = Some(Arc::new(vec![Mark::Absent, Mark::Present]));
+        let out = plan.apply(one_away, &mut bound);
+        assert_eq!((values(&out), out.mark(0)), (vec![4.0], Mark::Present), "{fold:?}");
+        let mut all_stale = batch(SourceId::next(), &input, &[1.0, 4.0]);
+        all_stale.marks = Some(Arc::new(vec![Mark::Stale, Mark::Absent]));
+        assert_eq!(plan.apply(all_stale, &mut bound).mark(0), Mark::Stale, "{fold:?}");
+    }
+}
+
+#[test]
+fn summed_counters_never_fall() {
+    let (plan, interner, _) = plan(vec![Arc::new(Without("engine", Fold::SumCounter, 1.0))]);
+    let input = two_engines(&interner, &counter("c_total"));
+    let source = SourceId::next();
+    let mut bound = None;
+    let mut total = |values_in: [f64; 2], marks: Option<[Mark; 2]>| {
+        let mut batch = batch(source, &input, &values_in);
+        batch.marks = marks.map(|marks| Arc::new(marks.to_vec()));
+        values(&plan.apply(batch, &mut bound))[0]
+    };
+    assert_eq!(total([10.0, 100.0], None), 110.0);
+    assert_eq!(total([12.0, 100.0], None), 112.0);
+    assert_eq!(total([12.0, 3.0], None), 115.0, "engine 1 began again at 0 and counted 3");
+    assert_eq!(
+        total([0.0, 5.0], Some([Mark::Absent, Mark::Present])),
+        117.0,
+        "one that is away keeps its share"
+    );
+    assert_eq!(total([f64::NAN, 5.0], None), 117.0, "NaN counts for nothing");
+    assert_eq!(total([14.0, 6.0], None), 120.0);
+}
+
+#[test]
+fn a_summed_histogram_resets_as_a_whole() {
+    let (plan, interner, _) = plan(vec![Arc::new(Without("engine", Fold::SumCounter, 1.0))]);
+    let metric = Arc::new(Metric::new("h", "s", "", Kind::histogram(Bounds::new(&[1.0]))));
+    let input = two_engines(&interner, &metric);
+    let source = SourceId::next();
+    let mut bound = None;
+    plan.apply(batch(source, &input, &[5.0, 4.0, 3.0, 1.0, 1.0, 1.0]), &mut bound);
+    // Engine 0 restarted: one observation of 9 s. Its sum is higher than before, its count is not.
+    let out = plan.apply(batch(source, &input, &[9.0, 1.0, 0.0, 1.0, 1.0, 1.0]), &mut bound);
+    assert_eq!(values(&out), [15.0, 6.0, 4.0]);
+}
+
+#[test]
+fn what_counters_had_counted_survives_a_new_shape() {
+    let (plan, interner, _) = plan(vec![Arc::new(Without("engine", Fold::SumCounter, 1.0))]);
+    let metric = counter("c_total");
+    let input = two_engines(&interner, &metric);
+    let source = SourceId::next();
+    let mut bound = None;
+    plan.apply(batch(source, &input, &[10.0, 10.0]), &mut bound);
+    plan.apply(batch(source, &input, &[1.0, 10.0]), &mut bound);
+    let grown = shape(
+        &interner,
+        "a:1",
+        &[(&gauge("new"), &[]), (&metric, &[("engine", "0")]), (&metric, &[("engine", "1")])],
+    );
+    let out = plan.apply(batch(source, &grown, &[7.0, 2.0, 10.0]), &mut bound);
+    assert_eq!(values(&out), [7.0, 22.0]);
+    assert_eq!(bound.unwrap().rebuilds(), 1);
+}
+
+#[test]
+fn a_plan_is_made_again_only_when_something_changed() {
+    let (plan, interner, metadata) = plan(vec![Arc::new(Attach)]);
+    let input = shape(&interner, "a:1", &[(&gauge("g"), &[])]);
+    let source = SourceId::next();
+    let mut bound = None;
+    let first = plan.apply(batch(source, &input, &[1.0]), &mut bound);
+    metadata.update(|facts| {
+        facts.set(Entity::Address("b:1".into()), Labels::from_pairs([("model_id", "x")]))
+    });
+    let other = plan.apply(batch(source, &input, &[1.0]), &mut bound);
+    assert_eq!(bound.as_ref().map(SourcePlan::rebuilds), Some(1));
+    assert!(Arc::ptr_eq(&first.shape, &other.shape), "an equal output stays the same shape");
+    metadata.update(|facts| {
+        facts.set(Entity::Address("a:1".into()), Labels::from_pairs([("model_id", "m")]))
+    });
+    let changed = plan.apply(batch(source, &input, &[1.0]), &mut bound);
+    assert_eq!(
+        changed.shape.groups()[0].labels,
+        Labels::from_pairs([("instance", "a:1"), ("model_id", "m")])
+    );
+    assert_eq!(first.shape.vanished(&changed.shape), [0]);
+    let generation = metadata.generation();
+    metadata.update(|facts| {
+        facts.set(Entity::Address("a:1".into()), Labels::from_pairs([("model_id", "m")]))
+    });
+    assert_eq!(metadata.generation(), generation, "saying the same again changes nothing");
+}
+
+#[test]
+fn equal_pages_of_many_targets_are_stored_once() {
+    let (plan, interner, _) =
+        plan(vec![Arc::new(Attach), Arc::new(Without("engine", Fold::SumCounter, 1.0))]);
+    let metric = counter("c_total");
+    let outputs: Vec<Arc<Shape>> = (0..50)
+        .map(|target| {
+            let rows: [(&Arc<Metric>, &[(&str, &str)]); 2] =
+                [(&metric, &[("engine", "0")]), (&metric, &[("engine", "1")])];
+            let input = shape(&interner, &format!("a:{target}"), &rows);
+            plan.apply(batch(SourceId::next(), &input, &[1.0, 2.0]), &mut None).shape
+        })
+        .collect();
+    assert!(outputs.windows(2).all(|pair| Arc::ptr_eq(pair[0].table(), pair[1].table())));
+    interner.sweep();
+    let stats = interner.stats();
+    assert_eq!((stats.tables, stats.metrics), (1, 1), "inputs are gone, one output table is left");
+    drop(outputs);
+    interner.sweep();
+    interner.sweep();
+    assert_eq!(interner.stats().tables, 0);
+}
+
+#[test]
+fn own_labels_win_over_the_groups_and_all_are_sorted() {
+    let interner = Interner::new();
+    let mut builder = ShapeBuilder::new(&interner);
+    let labels = Labels::from_pairs([("instance", "a"), ("z", "group")]);
+    let group = builder.group(Group { labels, ..Group::default() });
+    builder.push(group, &gauge("g"), &Labels::from_pairs([("b", "1"), ("z", "own")])).unwrap();
+    let shape = builder.finish();
+    let merged: Vec<Label> = shape.get(0).unwrap().labels_merged().cloned().collect();
+    assert_eq!(
+        Labels::new(merged.clone()),
+        Labels::from_pairs([("b", "1"), ("instance", "a"), ("z", "own")])
+    );
+    assert!(merged.is_sorted_by(|a, b| a.name < b.name));
+}
+
+#[test]
+fn a_target_that_ends_ends_its_series() {
+    let (plan, interner, _) = plan(vec![Arc::new(Attach)]);
+    let input = shape(&interner, "a:1", &[(&gauge("g"), &[])]);
+    let out = plan.apply(Batch::end(SourceId::next(), input, 5), &mut None);
+    assert!(out.ended);
+    assert_eq!((out.mark(0), out.points()), (Mark::Stale, 0));
+}
+
+#[test]
+fn integers_are_copied_exactly_and_never_averaged() {
+    let (plan, interner, _) = plan(vec![Arc::new(Attach)]);
+    let metric = Arc::new(Metric {
+        number: pipeline_model::Number::Int,
+        ..Metric::new("i", "", "", Kind::COUNTER)
+    });
+    let input = shape(&interner, "a:1", &[(&metric, &[])]);
+    let exact = i64::MAX - 1;
+    let out = plan.apply(Batch::new(SourceId::next(), input, 1, vec![Slot::int(exact)]), &mut None);
+    assert_eq!(out.point(0)[0].as_int(), exact);
+}
+
+proptest! {
+    /// Two steps folded into one program do what the steps do one after the other.
+    #[test]
+    fn composed_plans_equal_their_steps(
+        rows in prop::collection::btree_set((0u8..3, 0u8..3, 0u8..2), 1..16),
+        numbers in prop::collection::vec(prop::collection::vec(0u32..1000, 16), 1..6),
+        folds in (0usize..3, 0usize..3),
+    ) {
+        let all = [Fold::Sum, Fold::Max, Fold::SumCounter];
+        let inner = Arc::new(Without("a", all[folds.0], 2.0));
+        let outer = Arc::new(Without("b", all[folds.1], 0.5));
+        let (both, interner, metadata) = plan(vec![inner.clone(), outer.clone()]);
+        let first = Plan::new(vec![inner], Arc::clone(&interner), Arc::clone(&metadata));
+        let second = Plan::new(vec![outer], Arc::clone(&interner), metadata);
+        let metric = counter("c_total");
+        let labels: Vec<[(&str, String); 3]> = rows
+            .iter()
+            .map(|(a, b, c)| [("a", a.to_string()), ("b", b.to_string()), ("c", c.to_string())])
+            .collect();
+        let mut builder = ShapeBuilder::new(&interner);
+        let idx = builder.group(group("a:1"));
+        for set in &labels {
+            builder.push(idx, &metric, &Labels::from_pairs(set.iter().map(|(n, v)| (*n, v.as_str())))).unwrap();
+        }
+        let input = builder.finish();
+        let source = SourceId::next();
+        let (mut bound, mut bound_first, mut bound_second) = (None, None, None);
+        for column in &numbers {
+            let column: Vec<f64> = column.iter().take(input.len()).map(|v| f64::from(*v)).collect();
+            let batch = batch(source, &input, &column);
+            let once = both.apply(batch.clone(), &mut bound);
+            let twice = second.apply(first.apply(batch, &mut bound_first), &mut bound_second);
+            prop_assert_eq!(values(&once), values(&twice));
+        }
+    }
+}
