@@ -1,1 +1,3 @@
 //! Processors: one folder each.
+
+pub mod normalize;

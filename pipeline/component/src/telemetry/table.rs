@@ -80,6 +80,8 @@ definitions! {
         "Always 1; what normalize recognised a target as.";
     NORMALIZE_UNKNOWN = Counter "normalize_unknown_series_total" "{series}" ["component", "name"]
         "Series of engine metrics that no table knows, when first seen.";
+    NORMALIZE_DROPPED = Counter "normalize_dropped_series_total" "{series}" ["component", "reason"]
+        "Series that normalize leaves out, counted each time a plan is made.";
     LABELS_VIOLATIONS = Counter "labels_violations_total" "{series}" ["component", "metric", "reason"]
         "Series that break the contract's label sets.";
     LABELS_LIMITED = Counter "labels_limited_series_total" "{series}" ["component", "label"]
