@@ -1,7 +1,7 @@
 //! From the series of a page to the series that go on: renamed, re-typed, scaled, folded, or dropped for a reason.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use pipeline_model::{Fold, Label, Labels};
 
@@ -108,6 +108,15 @@ fn pass<'a>(idx: usize, id: &SeriesId<'a>) -> Output<'a> {
     }
 }
 
+/// The name that the creation time of `id` would be called after.
+fn parent<'a>(id: &SeriesId<'a>) -> Option<&'a str> {
+    match id.kind {
+        Kind::Counter => Some(id.name.strip_suffix("_total").unwrap_or(id.name)),
+        Kind::Histogram | Kind::Summary => Some(id.name),
+        Kind::Gauge | Kind::Unknown => None,
+    }
+}
+
 /// Series of the page that become one.
 #[derive(Debug)]
 struct Group {
@@ -128,6 +137,8 @@ struct Mapper<'a, 'p> {
     block_tokens: Option<f64>,
     counts_blocks: bool,
     v0: bool,
+    /// Names, without `_total`, that may have a creation time beside them.
+    parents: HashSet<&'a str>,
     of_key: HashMap<(String, Labels), usize>,
     /// With the place of the first member, which orders the output.
     groups: BTreeMap<usize, Group>,
@@ -152,6 +163,7 @@ impl<'a, 'p> Mapper<'a, 'p> {
             block_tokens: block_size.and_then(|text| text.parse().ok()).filter(|size| *size > 0.0),
             counts_blocks: counts_blocks(verdict),
             v0: verdict.generation == Some(Generation::V0),
+            parents: page.series.iter().filter_map(parent).collect(),
             of_key: HashMap::new(),
             groups: BTreeMap::new(),
             outputs: Vec::new(),
@@ -180,13 +192,8 @@ impl<'a, 'p> Mapper<'a, 'p> {
 
     /// `x_created` beside a counter `x_total` or a histogram or summary `x`.
     fn is_created(&self, id: &SeriesId<'_>) -> bool {
-        let Some(parent) = id.name.strip_suffix("_created") else { return false };
         matches!(id.kind, Kind::Gauge | Kind::Unknown)
-            && self.page.series.iter().any(|other| match other.kind {
-                Kind::Counter => other.name.strip_suffix("_total").unwrap_or(other.name) == parent,
-                Kind::Histogram | Kind::Summary => other.name == parent,
-                Kind::Gauge | Kind::Unknown => false,
-            })
+            && id.name.strip_suffix("_created").is_some_and(|name| self.parents.contains(name))
     }
 
     fn take_engine(&mut self, idx: usize, id: &SeriesId<'a>, base: &'a str) {
@@ -282,7 +289,9 @@ impl Group {
         };
         let mut members = self.members;
         only_totals(&folded(engine.totals), page, &mut members, dropped);
-        only_lowest(&folded(engine.copies), &folded(engine.parts), page, &mut members, dropped);
+        let mut parts = folded(engine.parts);
+        parts.extend(folded(engine.totals));
+        only_lowest(&folded(engine.copies), &parts, page, &mut members, dropped);
         if let Some(bounds) = members.first().map(|(idx, _)| page[*idx].bounds) {
             retain(&mut members, dropped, Why::Bounds, |idx| page[idx].bounds == bounds);
         }
@@ -334,7 +343,7 @@ fn only_totals(
     }
 }
 
-/// Of the ranks that report the same part, the lowest speaks.
+/// Of the ranks that report the same part, the lowest speaks; of two spellings of one series, the first.
 fn only_lowest(
     copies: &[&str],
     parts: &[&str],
@@ -342,24 +351,22 @@ fn only_lowest(
     members: &mut Vec<(usize, f64)>,
     dropped: &mut Vec<(usize, Why)>,
 ) {
-    if members.len() < 2 || copies.is_empty() {
+    if members.len() < 2 {
         return;
     }
-    let values = |idx: usize, names: &[&str]| -> Vec<Label> {
-        page[idx].labels.iter().filter(|label| names.contains(&&*label.name)).cloned().collect()
+    let part = |idx: usize| -> Vec<&Label> {
+        page[idx].labels.iter().filter(|label| parts.contains(&&*label.name)).collect()
     };
     // A rank that is missing or no number comes first: such a series is not one of a rank.
     let rank = |idx: usize| -> Vec<Option<u32>> {
         copies.iter().map(|name| page[idx].labels.text(name)?.parse().ok()).collect()
     };
-    let mut lowest: HashMap<Vec<Label>, usize> = HashMap::new();
+    let mut lowest: HashMap<Vec<&Label>, usize> = HashMap::new();
     for (idx, _) in members.iter() {
-        let best = lowest.entry(values(*idx, parts)).or_insert(*idx);
+        let best = lowest.entry(part(*idx)).or_insert(*idx);
         if rank(*idx) < rank(*best) {
             *best = *idx;
         }
     }
-    retain(members, dropped, Why::Copy, |idx| {
-        lowest.get(&values(idx, parts)).is_some_and(|best| rank(*best) == rank(idx))
-    });
+    retain(members, dropped, Why::Copy, |idx| lowest.get(&part(idx)) == Some(&idx));
 }

@@ -41,5 +41,5 @@ mod version;
 pub use config::{Config, PassOrDrop, Semantics};
 pub use detect::{Generation, Source, Verdict};
 pub use map::Why;
-pub use reshape::{Normalize, recognise};
+pub use reshape::Normalize;
 pub use version::{Range, Version};

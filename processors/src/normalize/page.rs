@@ -175,11 +175,12 @@ fn complete<'a>(engine: &Engine, rest: &'a str) -> &'a str {
     if engine.metric(rest).is_some() || rest.ends_with("_total") {
         return rest;
     }
-    let names = engine.metrics.iter().map(|metric| metric.name);
-    names
-        .chain(engine.renames.iter().map(|rename| rename.old))
-        .find(|name| {
-            name.strip_prefix(rest).is_some_and(|suffix| matches!(suffix, "_total" | "_info"))
-        })
-        .unwrap_or(rest)
+    let of_metrics = ["_total", "_info"]
+        .iter()
+        .find_map(|suffix| engine.metric(&format!("{rest}{suffix}")).map(|metric| metric.name));
+    let of_renames = || {
+        let mut names = engine.renames.iter().map(|rename| rename.old);
+        names.find(|name| name.strip_suffix("_total") == Some(rest))
+    };
+    of_metrics.or_else(of_renames).unwrap_or(rest)
 }

@@ -12,9 +12,9 @@ use pipeline_model::{
 };
 
 use super::config::Config;
-use super::detect::{Source, Verdict, detect};
+use super::detect::{Source, Verdict};
 use super::map::{Output, normalise};
-use super::page::{Page, SeriesId};
+use super::page::SeriesId;
 use super::tables::Kind;
 
 /// Targets whose verdict is shown, and names remembered as unknown. Beyond that the oldest are forgotten; a target
@@ -129,13 +129,6 @@ impl Reshape for Normalize {
             self.telemetry.counter(&NORMALIZE_DROPPED, &[("reason", reason)]).add(series);
         }
     }
-}
-
-/// Recognises what the series of `shape` come from, all groups taken as one page: for discovery and `check`.
-pub fn recognise(shape: &Shape) -> Verdict {
-    let rows: Vec<Series<'_>> = shape.iter().collect();
-    let ids: Vec<SeriesId<'_>> = rows.iter().map(series_id).collect();
-    detect(&Page::new(&ids))
 }
 
 /// What names the source in self telemetry.

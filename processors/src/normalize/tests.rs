@@ -19,7 +19,7 @@ use super::config::{Config, PassOrDrop, Semantics};
 use super::detect::Source;
 use super::map::{Normalised, Output, Why, normalise};
 use super::page::SeriesId;
-use super::reshape::{Normalize, recognise};
+use super::reshape::Normalize;
 use super::tables::{self, Engine, Scale, sglang, vllm};
 use super::version::{Range, Version};
 
@@ -524,6 +524,39 @@ fn the_lowest_rank_of_each_part_speaks() {
     );
 }
 
+/// Some exporters print a family twice, with the colon and without.
+#[test]
+fn two_spellings_of_one_series_are_not_added() {
+    check_outputs(
+        &[
+            "vllm:num_requests_running gauge engine=0",
+            "vllm_num_requests_running gauge engine=0",
+            "vllm:num_requests_running gauge engine=1",
+            "vllm:kv_cache_usage_perc gauge engine=0",
+        ],
+        &Config::default(),
+        &[
+            "vllm:num_requests_running{} Sum [(0, 1.0), (2, 1.0)]",
+            "vllm:kv_cache_usage_perc{} Only [(3, 1.0)]",
+            "- 1 copy",
+        ],
+    );
+}
+
+/// Without a series for the total, the priorities are its parts.
+#[test]
+fn priorities_without_a_total_are_added() {
+    check_outputs(
+        &[
+            "sglang:num_queue_reqs gauge tp_rank=0 priority=1",
+            "sglang:num_queue_reqs gauge tp_rank=0 priority=2",
+            "sglang:num_queue_reqs gauge tp_rank=1 priority=2",
+        ],
+        &Config::default(),
+        &["sglang:num_queue_reqs{} Sum [(0, 1.0), (1, 1.0)]", "- 2 copy"],
+    );
+}
+
 #[test]
 fn the_total_over_priorities_is_taken() {
     let page = [
@@ -890,11 +923,4 @@ fn the_verdict_and_unknown_names_are_told() {
     pipeline.scrape(&[page[0]]);
     pipeline.scrape(&page[..]);
     assert!(pipeline.telemetry.text().contains(line), "{}", pipeline.telemetry.text());
-}
-
-#[test]
-fn recognised_from_a_shape() {
-    let pipeline = Pipeline::new(Config::default());
-    let verdict = recognise(&pipeline.shape(&read("vllm_0.33.0_v1")));
-    assert_eq!((verdict.source, verdict.word()), (Source::Vllm, "v1"));
 }
