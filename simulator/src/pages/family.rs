@@ -200,8 +200,7 @@ const POSITIONS: [&str; crate::truth::DRAFT_POSITIONS_MAX] =
 impl Printer {
     /// `started` is the Unix time of the process' start.
     pub(crate) fn new(form: Form, started: f64, draft_tokens: usize) -> Self {
-        // Metrics are created while the engine starts up, a while after its process.
-        Printer { page: Page::default(), form, created: started + 0.5, draft_tokens }
+        Printer { page: Page::default(), form, created: started, draft_tokens }
     }
 
     pub(crate) fn print(&mut self, family: &Family, children: &[Child<'_>]) {
