@@ -1,0 +1,1 @@
+//! Tests of messages and of everything that joins several parts.
