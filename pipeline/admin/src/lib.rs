@@ -1,1 +1,102 @@
 //! Health, readiness and own metrics over HTTP.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/livez` | 200 while the process can answer at all |
+//! | `/readyz` | 200 once every component serves, else 503; a line per component |
+//! | `/metrics` | self telemetry, Prometheus text format 0.0.4 |
+//!
+//! Not the exposition of the fleet's metrics: that is the exporter `prometheus`, on its own address.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::header::HeaderValue;
+use http::{Method, StatusCode};
+use pipeline_component::telemetry::Telemetry;
+use pipeline_component::{Running, Shutdown, StartError};
+use pipeline_engine::{Health, Status};
+use pipeline_net::server::{
+    BindError, Body, ListenSettings, Request, Response, Server, ServerPlan,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tracing::info;
+
+/// Settings of the admin server.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminSettings {
+    /// False: no admin server.
+    pub enabled: bool,
+    /// Where `/livez`, `/readyz` and the process' own `/metrics` are served.
+    pub listen: String,
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        Self { enabled: true, listen: "127.0.0.1:9465".to_owned() }
+    }
+}
+
+/// Binds the server. The future serves until `stop`.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn start(
+    settings: AdminSettings,
+    health: Arc<Health>,
+    telemetry: Telemetry,
+    stop: Shutdown,
+) -> Result<(SocketAddr, Running), StartError> {
+    let listen = ListenSettings { listen: settings.listen, ..ListenSettings::default() };
+    let bound =
+        Server::bind(ServerPlan { listen, ..ServerPlan::default() }).await.map_err(|wrong| {
+            let text = format!("admin: {wrong} (in [admin])");
+            match wrong {
+                BindError::Permission { .. } => StartError::Permission(text),
+                _ => StartError::Bind(text),
+            }
+        })?;
+    let address = bound.address();
+    info!(component = "admin", %address, "listening");
+    let running = async move {
+        let handler = move |request: Request| {
+            let response = answer(&request, &health, &telemetry);
+            async move { response }
+        };
+        bound.serve(handler, stop.owned()).await;
+        Ok(())
+    };
+    Ok((address, Box::pin(running)))
+}
+
+fn answer(request: &Request, health: &Health, telemetry: &Telemetry) -> Response {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Body::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+    }
+    match request.path() {
+        "/livez" => Body::text(StatusCode::OK, "ok\n"),
+        "/readyz" => readiness(health),
+        "/metrics" => {
+            let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+            Body::response(StatusCode::OK, text, telemetry.text())
+        }
+        _ => Body::text(StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n"),
+    }
+}
+
+fn readiness(health: &Health) -> Response {
+    let lines: Vec<String> = health
+        .components()
+        .into_iter()
+        .map(|(name, status)| match status {
+            Status::Starting => format!("{name} starting\n"),
+            Status::Running => format!("{name} running\n"),
+            Status::Stopped => format!("{name} stopped\n"),
+            Status::Failed(why) => format!("{name} failed: {why}\n"),
+        })
+        .collect();
+    let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Body::text(status, lines.concat())
+}

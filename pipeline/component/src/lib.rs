@@ -11,10 +11,13 @@ mod settings;
 mod shutdown;
 pub mod telemetry;
 
-pub use consumer::{ConsumeError, Consumer, ExportError, Exporter, Processor, Receiver, RunError, Running, StartError};
+pub use consumer::{
+    ConsumeError, Consumer, ExportError, Exporter, Processor, Receiver, RunError, Running,
+    StartError,
+};
 pub use factory::{
-    BuildExporter, BuildProcessor, BuildReceiver, Component, ExporterFactory, Factory, Factories, ProcessorFactory,
-    ReceiverFactory, Stability,
+    BuildExporter, BuildProcessor, BuildReceiver, Component, ExporterFactory, Factories, Factory,
+    ProcessorFactory, ReceiverFactory, Stability,
 };
 pub use limiter::RateLimiter;
 pub use settings::{ComponentId, Settings, SystemTimeSource, TimeSource};

@@ -42,7 +42,10 @@ impl Health {
     pub(crate) fn set(&self, component: &str, status: Status) {
         let mut components = self.lock();
         let entry = components.entry(component.to_owned()).or_insert_with(|| {
-            (status.clone(), self.telemetry.gauge(&table::COMPONENT_UP, &[("component", component)]))
+            (
+                status.clone(),
+                self.telemetry.gauge(&table::COMPONENT_UP, &[("component", component)]),
+            )
         });
         entry.1.set(f64::from(u8::from(status == Status::Running)));
         entry.0 = status;

@@ -7,7 +7,9 @@ use std::time::Duration;
 use foldhash::HashMap;
 use pipeline_component::telemetry::{Counter, Gauge, Telemetry, table};
 use pipeline_component::{BoxFuture, ConsumeError, Consumer, Processor};
-use pipeline_model::{Batch, Compute, Interner, MetadataStore, Plan, Reshape, SourceId, SourcePlan};
+use pipeline_model::{
+    Batch, Compute, Interner, MetadataStore, Plan, Reshape, SourceId, SourcePlan,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::error;
@@ -67,7 +69,8 @@ struct Counts {
 impl Counts {
     fn new(name: &str, telemetry: &Telemetry) -> Self {
         let telemetry = telemetry.scoped(&[("pipeline", name)]);
-        let points = |direction| telemetry.counter(&table::PIPELINE_POINTS, &[("direction", direction)]);
+        let points =
+            |direction| telemetry.counter(&table::PIPELINE_POINTS, &[("direction", direction)]);
         Self {
             points_in: points("in"),
             points_out: points("out"),
@@ -91,7 +94,6 @@ struct Job {
 pub(crate) struct PipelineInput {
     workers: Arc<[mpsc::Sender<Job>]>,
     tag: u64,
-    counts: Counts,
 }
 
 /// One worker's state, and where its batches go.
@@ -141,7 +143,7 @@ pub(crate) fn pipeline(
             (sender, worker)
         })
         .unzip::<_, _, Vec<_>, Vec<_>>();
-    (PipelineInput { workers: senders.into(), tag, counts }, workers)
+    (PipelineInput { workers: senders.into(), tag }, workers)
 }
 
 fn made(segments: &[Segment]) -> Vec<Option<Box<dyn Compute>>> {
@@ -165,7 +167,9 @@ impl Consumer for PipelineInput {
             // A worker that panicked on this batch has counted it and answers by dropping `done`.
             match finished.await {
                 Ok(()) => Ok(()),
-                Err(_) => Err(ConsumeError::Permanent("a processor panicked on this batch".to_owned())),
+                Err(_) => {
+                    Err(ConsumeError::Permanent("a processor panicked on this batch".to_owned()))
+                }
             }
         })
     }
@@ -205,7 +209,7 @@ impl Worker {
             self.plans.remove(&source);
         }
         // The sender may have gone; the batch was taken all the same.
-        drop(done.send(()));
+        _ = done.send(());
     }
 
     fn process(&mut self, batch: Batch) {

@@ -176,4 +176,3 @@ async fn keep_house(interner: Arc<Interner>, telemetry: Telemetry) {
         bytes.set(stats.table_bytes as f64);
     }
 }
-

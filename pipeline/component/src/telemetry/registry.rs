@@ -12,7 +12,8 @@ use super::table::{Definition, Type};
 const SERIES_MAX: usize = 2000;
 
 /// Upper bounds of duration histograms, seconds.
-const SECONDS_BOUNDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
+const SECONDS_BOUNDS: [f64; 12] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
 type LabelPairs = Vec<(&'static str, String)>;
 
@@ -70,7 +71,10 @@ impl Seconds {
     /// Counts one duration.
     pub fn observe(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
-        let bucket = SECONDS_BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(SECONDS_BOUNDS.len());
+        let bucket = SECONDS_BOUNDS
+            .iter()
+            .position(|bound| seconds <= *bound)
+            .unwrap_or(SECONDS_BOUNDS.len());
         if let Some(cell) = self.0.counts.get(bucket) {
             cell.fetch_add(1, Ordering::Relaxed);
         }
@@ -145,7 +149,11 @@ impl Telemetry {
     }
 
     /// The counter of `definition` with these labels; the same call gives the same counter.
-    pub fn counter(&self, definition: &'static Definition, labels: &[(&'static str, &str)]) -> Counter {
+    pub fn counter(
+        &self,
+        definition: &'static Definition,
+        labels: &[(&'static str, &str)],
+    ) -> Counter {
         match self.cell(definition, labels, || Cell::Counter(Counter::default())) {
             Cell::Counter(counter) => counter,
             Cell::Gauge(_) | Cell::Seconds(_) => Counter::default(),
@@ -161,7 +169,11 @@ impl Telemetry {
     }
 
     /// The duration histogram of `definition` with these labels.
-    pub fn seconds(&self, definition: &'static Definition, labels: &[(&'static str, &str)]) -> Seconds {
+    pub fn seconds(
+        &self,
+        definition: &'static Definition,
+        labels: &[(&'static str, &str)],
+    ) -> Seconds {
         match self.cell(definition, labels, || Cell::Seconds(Seconds::default())) {
             Cell::Seconds(seconds) => seconds,
             Cell::Counter(_) | Cell::Gauge(_) => Seconds::default(),
@@ -226,7 +238,8 @@ impl Telemetry {
             for sample in &family.samples {
                 out.push_str(&sample.name);
                 for (idx, (name, value)) in sample.labels.iter().enumerate() {
-                    let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+                    let value =
+                        value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
                     _ = write!(out, "{}{name}=\"{value}\"", if idx == 0 { '{' } else { ',' });
                 }
                 let close = if sample.labels.is_empty() { "" } else { "}" };

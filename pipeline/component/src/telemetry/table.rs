@@ -83,12 +83,14 @@ definitions! {
     NORMALIZE_DROPPED = Counter "normalize_dropped_series_total" "{series}" ["component", "reason"]
         "Series that normalize leaves out, counted each time a plan is made.";
     LABELS_VIOLATIONS = Counter "labels_violations_total" "{series}" ["component", "metric", "reason"]
-        "Series that break the contract's label sets.";
+        "Series that break the contract's label sets, counted each time a plan is made.";
     LABELS_LIMITED = Counter "labels_limited_series_total" "{series}" ["component", "label"]
-        "Series whose label value was replaced by `other`.";
+        "Series whose label value was replaced by `other`, counted each time a plan is made.";
     POD_ID_PODS = Gauge "pod_id_pods" "{pod}" ["component"] "Pods with a remembered hash.";
     POD_ID_MISSING = Counter "pod_id_missing_series_total" "{series}" ["component"]
-        "Series without anything that names their pod.";
+        "Series without anything that names their pod, counted each time a plan is made.";
+    POD_ID_DUPLICATES = Counter "pod_id_duplicate_series_total" "{series}" ["component"]
+        "Series dropped since without the pod's name they equal another of the same pod.";
 
     EXPOSITION_SERIES = Gauge "exposition_series" "{series}" ["component"] "Series on the exposition.";
     EXPOSITION_REQUESTS = Counter "exposition_requests_total" "{request}" ["component", "code"]

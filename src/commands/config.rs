@@ -1,0 +1,213 @@
+//! `inferometer config`: what is configured, and what can be.
+
+use pipeline_admin::AdminSettings;
+use pipeline_component::{Factories, Factory};
+use pipeline_config::schema::{ComponentSchema, TableSchema};
+use pipeline_config::show::{Part, to_json, to_toml};
+use pipeline_config::{Diagnostics, Document, codes, reference, similar};
+use pipeline_engine::{PipelineConfig, Service};
+use schemars::{JsonSchema, Schema, schema_for};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::agent;
+use crate::cli::Global;
+use crate::components::factories;
+use crate::exit::Exit;
+use crate::terminal::{answer, remark};
+
+/// Prints the merged configuration: with every default, or only what the files say.
+pub(crate) fn show(global: &Global, key: Option<&str>, given: bool) -> Exit {
+    let document = match agent::load(global) {
+        Ok(document) => document,
+        Err(exit) => return exit,
+    };
+    let mut parts = match effective(&document) {
+        Ok(parts) => parts,
+        Err(found) => {
+            agent::tell(global, &found);
+            return Exit::Config;
+        }
+    };
+    if given {
+        parts.iter_mut().for_each(|part| keep_given(&document, &part.path, &mut part.value));
+    }
+    if let Some(key) = key {
+        parts = match at_key(parts, key) {
+            Some(part) => vec![part],
+            None => {
+                remark(&format!("error: nothing is configured at `{key}`\nhelp: `inferometer config show` shows all"));
+                return Exit::Usage;
+            }
+        };
+    }
+    if global.json {
+        answer(&to_json(&document, &parts).to_string());
+    } else {
+        answer(&to_toml(&document, &parts));
+    }
+    Exit::Fine
+}
+
+/// Every table with its defaults filled in.
+fn effective(document: &Document) -> Result<Vec<Part>, Diagnostics> {
+    let mut found = Diagnostics::new();
+    let mut parts = vec![
+        Part { path: path(&["service"]), value: table::<Service>(document, "service", &mut found) },
+        Part { path: path(&["admin"]), value: table::<AdminSettings>(document, "admin", &mut found) },
+    ];
+    let all = factories();
+    parts.extend(components(document, "receivers", &all.receivers, &mut found));
+    parts.extend(components(document, "processors", &all.processors, &mut found));
+    parts.extend(components(document, "exporters", &all.exporters, &mut found));
+    for (name, section) in document.table(&["pipelines"]) {
+        if let Some(config) = found.keep(section.decode::<PipelineConfig>()) {
+            parts.push(Part { path: path(&["pipelines", &name]), value: value_of(&config) });
+        }
+    }
+    // Names and types that do not fit are told by the same check that `run` makes.
+    found.keep(agent::build(document, &pipeline_component::telemetry::Telemetry::default()).map(drop));
+    if found.has_errors() { Err(found) } else { Ok(parts) }
+}
+
+fn path(segments: &[&str]) -> Vec<String> {
+    segments.iter().map(|segment| (*segment).to_owned()).collect()
+}
+
+fn value_of(config: &impl Serialize) -> toml::Value {
+    toml::Value::try_from(config).unwrap_or_else(|_| toml::Value::Table(toml::Table::new()))
+}
+
+fn table<T>(document: &Document, name: &str, found: &mut Diagnostics) -> toml::Value
+where
+    T: Default + Serialize + DeserializeOwned + JsonSchema,
+{
+    match document.section(&[name]) {
+        None => value_of(&T::default()),
+        Some(section) => value_of(&found.keep(section.decode::<T>()).unwrap_or_default()),
+    }
+}
+
+fn components<B>(
+    document: &Document,
+    kind: &str,
+    factories: &[Factory<B>],
+    found: &mut Diagnostics,
+) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for (name, section) in document.table(&[kind]) {
+        let type_name = section.text(&["type"]).map_or_else(|| name.clone(), |(text, _)| text);
+        let Some(factory) = factories.iter().find(|factory| factory.type_name == type_name) else { continue };
+        if let Some(mut value) = found.keep((factory.effective)(&section)) {
+            if let Some(table) = value.as_table_mut() {
+                table.insert("type".to_owned(), factory.type_name.into());
+            }
+            parts.push(Part { path: path(&[kind, &name]), value });
+        }
+    }
+    parts
+}
+
+/// Removes what no file says.
+fn keep_given(document: &Document, path: &[String], value: &mut toml::Value) {
+    let Some(table) = value.as_table_mut() else { return };
+    let names: Vec<String> = table.keys().cloned().collect();
+    for name in names {
+        let inner: Vec<String> = path.iter().cloned().chain([name.clone()]).collect();
+        if document.origin(&inner).is_none() {
+            table.remove(&name);
+        } else if let Some(value) = table.get_mut(&name) {
+            keep_given(document, &inner, value);
+        }
+    }
+}
+
+/// The part at a dotted key, or what is within a part; tables above parts are put together.
+fn at_key(parts: Vec<Part>, key: &str) -> Option<Part> {
+    let wanted: Vec<String> = key.split('.').map(str::to_owned).collect();
+    let mut whole = toml::Table::new();
+    for Part { path, value } in parts {
+        if wanted.starts_with(&path) {
+            let rest = wanted.get(path.len()..).unwrap_or_default();
+            let inner = rest.iter().try_fold(&value, |value, key| value.get(key))?.clone();
+            return Some(Part { path: wanted, value: inner });
+        }
+        if path.starts_with(&wanted)
+            && let Some(name) = path.get(wanted.len())
+        {
+            whole.insert(name.clone(), value);
+        }
+    }
+    (!whole.is_empty()).then(|| Part { path: wanted, value: toml::Value::Table(whole) })
+}
+
+/// Explains an error code or a setting.
+pub(crate) fn explain(what: &str) -> Exit {
+    if let Some(page) = codes::explain(what) {
+        answer(page);
+        return Exit::Fine;
+    }
+    let schemas = schemas();
+    let known = schemas.iter().flat_map(|(table, schema)| {
+        reference::settings(schema).into_iter().map(move |setting| (format!("{table}.{}", setting.path), setting))
+    });
+    let known: Vec<_> = known.collect();
+    if let Some((name, setting)) = known.iter().find(|(name, _)| name == what) {
+        let default = if setting.default.is_empty() { "none" } else { setting.default.as_str() };
+        answer(&format!(
+            "{name}\n  {}\n\n  type     {}\n  default  {default}\n  required {}\n",
+            setting.description,
+            setting.kind,
+            if setting.required { "yes" } else { "no" }
+        ));
+        return Exit::Fine;
+    }
+    let names = known.iter().map(|(name, _)| name.as_str()).chain(codes::all());
+    let hint = similar(what, names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    remark(&format!(
+        "error: no setting or error code `{what}`{hint}\nhelp: write it as receivers.prometheus.interval (with the type's name) or config::unknown-key"
+    ));
+    Exit::Usage
+}
+
+/// Every table that settings can be in, by its path with type names.
+fn schemas() -> Vec<(String, Schema)> {
+    let mut all = vec![
+        ("service".to_owned(), schema_for!(Service)),
+        ("admin".to_owned(), schema_for!(AdminSettings)),
+        ("pipelines".to_owned(), schema_for!(PipelineConfig)),
+    ];
+    let Factories { receivers, processors, exporters } = factories();
+    all.extend(receivers.iter().map(|f| (format!("receivers.{}", f.type_name), (f.schema)())));
+    all.extend(processors.iter().map(|f| (format!("processors.{}", f.type_name), (f.schema)())));
+    all.extend(exporters.iter().map(|f| (format!("exporters.{}", f.type_name), (f.schema)())));
+    all
+}
+
+/// Prints the JSON Schema of the whole file.
+pub(crate) fn schema() -> Exit {
+    let Factories { receivers, processors, exporters } = factories();
+    let mut components = Vec::new();
+    components.extend(receivers.iter().map(|factory| component_schema("receivers", factory)));
+    components.extend(processors.iter().map(|factory| component_schema("processors", factory)));
+    components.extend(exporters.iter().map(|factory| component_schema("exporters", factory)));
+    let table = |name: &str, named, schema| TableSchema { name: name.to_owned(), named, schema };
+    let tables = [
+        table("service", false, schema_for!(Service)),
+        table("admin", false, schema_for!(AdminSettings)),
+        table("pipelines", true, schema_for!(PipelineConfig)),
+    ];
+    let whole = pipeline_config::schema::document("inferometer", &components, &tables);
+    answer(&serde_json::to_string_pretty(&whole).unwrap_or_default());
+    Exit::Fine
+}
+
+fn component_schema<B>(kind: &str, factory: &Factory<B>) -> ComponentSchema {
+    ComponentSchema {
+        kind: kind.to_owned(),
+        type_name: factory.type_name.to_owned(),
+        summary: factory.summary.to_owned(),
+        schema: (factory.schema)(),
+        engine: Vec::new(),
+    }
+}

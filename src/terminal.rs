@@ -1,0 +1,34 @@
+//! What may be written to a terminal: colours, and standard output that closes early.
+
+use std::io::{self, Write as _};
+
+use crate::cli::Color;
+
+/// True when colours may be written to a stream that is (not) a terminal. NO_COLOR, CLICOLOR_FORCE and TERM=dumb are
+/// honoured.
+pub(crate) fn colour(choice: Color, is_terminal: bool) -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    match choice {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto if set("NO_COLOR") => false,
+        Color::Auto if set("CLICOLOR_FORCE") => true,
+        Color::Auto => is_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
+    }
+}
+
+/// Writes an answer to standard output. A reader that has gone away (`| head`) ends the output quietly.
+pub(crate) fn answer(text: &str) {
+    let mut out = io::stdout().lock();
+    // Nobody is left to tell when standard output or error is closed.
+    _ = out.write_all(text.as_bytes()).and_then(|()| {
+        if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") }
+    });
+    _ = out.flush();
+}
+
+/// Writes a remark to standard error.
+pub(crate) fn remark(text: &str) {
+    let mut err = io::stderr().lock();
+    _ = writeln!(err, "{}", text.trim_end_matches('\n'));
+}
