@@ -23,7 +23,7 @@ pub fn demo_fleet() -> FleetSpec {
         kv_capacity_tokens: 24_000,
         load: Load { low: 0.5, high: 8.0, period: CYCLE },
         seed: 11,
-        identity: identity("llama-8b", "production", "stable", "old-0"),
+        identity: identity("llama-8b", "llama-8b-v1", "production", "stable", "old-0"),
         script: Script {
             events: vec![(RESTART_AT, Event::Stop), (RESTART_AT + RESTART_TAKES, Event::Start)],
             every: Some(RESTART_EVERY),
@@ -38,7 +38,7 @@ pub fn demo_fleet() -> FleetSpec {
         kv_capacity_tokens: 40_000,
         load: Load { low: 2.0, high: 24.0, period: CYCLE },
         seed: 22,
-        identity: identity("llama-8b", "production", "canary", "new-0"),
+        identity: identity("llama-8b", "llama-8b-v2", "production", "promoting", "new-0"),
         ..EngineSpec::new("vllm-new", Release::Vllm0_33_0)
     };
     let sglang = EngineSpec {
@@ -48,17 +48,23 @@ pub fn demo_fleet() -> FleetSpec {
         kv_capacity_tokens: 32_768,
         load: Load { low: 1.0, high: 9.0, period: CYCLE.mul_f64(0.75) },
         seed: 33,
-        identity: identity("qwen-32b", "staging", "stable", "sglang-0"),
+        identity: identity("qwen-32b", "qwen-32b-v1", "staging", "stable", "sglang-0"),
         ..EngineSpec::new("sglang", Release::Sglang0_5_23)
     };
     FleetSpec::new(vec![old, new, sglang])
 }
 
-fn identity(model: &str, environment: &str, rollout_phase: &str, replica: &str) -> Identity {
+fn identity(
+    model: &str,
+    deployment: &str,
+    environment: &str,
+    rollout_phase: &str,
+    replica: &str,
+) -> Identity {
     Identity {
         model_id: format!("simulated-{model}"),
         model_name: format!("simulated/{model}"),
-        deployment_id: format!("simulated-{model}-{environment}"),
+        deployment_id: format!("simulated-{deployment}"),
         environment: environment.to_owned(),
         rollout_phase: rollout_phase.to_owned(),
         replica: replica.to_owned(),

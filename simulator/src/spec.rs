@@ -80,7 +80,7 @@ pub struct Identity {
     pub deployment_id: String,
     /// Environment, for example `production`.
     pub environment: String,
-    /// Rollout phase, for example `stable` or `canary`.
+    /// Rollout phase: `stable`, or `promoting` for the candidate of a rollout.
     pub rollout_phase: String,
     /// Name of the replica.
     pub replica: String,
