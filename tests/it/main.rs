@@ -2,4 +2,5 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where it stands")]
 
+mod reference;
 mod tidy;

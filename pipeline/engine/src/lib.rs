@@ -12,6 +12,8 @@ mod pipeline;
 mod queue;
 mod run;
 mod service;
+#[cfg(test)]
+mod tests;
 
 pub use graph::{Graph, PipelineConfig, build};
 pub use health::{Health, Status};

@@ -16,6 +16,8 @@ struct Waiting {
     batches: VecDeque<Batch>,
     bytes: usize,
     points: usize,
+    /// Points of the batch that was handed out last, until the next is asked for: its fate is not known yet.
+    in_flight: usize,
     closed: bool,
 }
 
@@ -74,12 +76,15 @@ impl ExporterQueue {
         self.arrived.notify_one();
     }
 
-    /// The next batch, in order; `None` once closed and empty. One caller at a time. Cancel safe.
+    /// The next batch, in order; `None` once closed and empty. Asking says that the one before is settled: delivered
+    /// or counted as lost. One caller at a time. Cancel safe.
     pub(crate) async fn pop(&self) -> Option<Batch> {
         loop {
             {
                 let mut waiting = self.lock();
+                waiting.in_flight = 0;
                 if let Some(batch) = waiting.take() {
+                    waiting.in_flight = batch.points();
                     self.show(&waiting);
                     return Some(batch);
                 }
@@ -97,11 +102,11 @@ impl ExporterQueue {
         self.arrived.notify_one();
     }
 
-    /// Gives up what still waits and counts it: the deadline has passed.
+    /// Gives up what still waits or was never settled, and counts it: the deadline has passed.
     pub(crate) fn abandon(&self) -> usize {
         let mut waiting = self.lock();
         waiting.closed = true;
-        let points = waiting.points;
+        let points = waiting.points + waiting.in_flight;
         *waiting = Waiting { closed: true, ..Waiting::default() };
         self.dropped_shutdown.add(points as u64);
         self.show(&waiting);
