@@ -1,1 +1,4 @@
 //! Bytes to model and back: Prometheus text, OpenMetrics, protobuf exposition, compression with caps. Sans-IO.
+
+pub mod exposition;
+pub mod proto;

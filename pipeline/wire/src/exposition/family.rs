@@ -1,0 +1,78 @@
+//! Families: what type a series' family has, and whether two types can stand under one `# TYPE`.
+
+use pipeline_model::{Hint, Kind, Metric, Temporality};
+
+/// The type on a `# TYPE` line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Type {
+    Counter,
+    Gauge,
+    Histogram,
+    Summary,
+    Unknown,
+    Info,
+    StateSet,
+    GaugeHistogram,
+}
+
+impl Type {
+    /// The type of `metric`'s family; `None` when it cannot be exposed: its points are deltas.
+    pub(super) fn of(metric: &Metric) -> Option<Self> {
+        Some(match (&metric.kind, metric.hint) {
+            (
+                Kind::Sum { temporality: Temporality::Delta, .. }
+                | Kind::Histogram { temporality: Temporality::Delta, .. }
+                | Kind::ExponentialHistogram { temporality: Temporality::Delta },
+                _,
+            ) => return None,
+            (Kind::Sum { monotonic: true, .. }, _) => Self::Counter,
+            (Kind::Histogram { .. } | Kind::ExponentialHistogram { .. }, Hint::GaugeHistogram) => {
+                Self::GaugeHistogram
+            }
+            (Kind::Histogram { .. } | Kind::ExponentialHistogram { .. }, _) => Self::Histogram,
+            (Kind::Summary { .. }, _) => Self::Summary,
+            (Kind::Gauge | Kind::Sum { .. }, Hint::Unknown) => Self::Unknown,
+            (Kind::Gauge | Kind::Sum { .. }, Hint::Info) => Self::Info,
+            (Kind::Gauge | Kind::Sum { .. }, Hint::StateSet) => Self::StateSet,
+            (Kind::Gauge | Kind::Sum { .. }, _) => Self::Gauge,
+        })
+    }
+
+    /// True when points of `other` can be shown in a family of this type: equal, or both plain numbers whose
+    /// difference is only how much their source said about them.
+    pub(super) fn takes(self, other: Self) -> bool {
+        let like_gauge =
+            |ty| matches!(ty, Self::Gauge | Self::Unknown | Self::Info | Self::StateSet);
+        self == other
+            || (like_gauge(self) && like_gauge(other))
+            || matches!(
+                (self, other),
+                (Self::Counter, Self::Unknown) | (Self::Unknown, Self::Counter)
+            )
+    }
+
+    /// The word in text 0.0.4, which knows five types.
+    pub(super) fn text_word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge | Self::Info | Self::StateSet => "gauge",
+            Self::Histogram | Self::GaugeHistogram => "histogram",
+            Self::Summary => "summary",
+            Self::Unknown => "untyped",
+        }
+    }
+
+    /// The word in OpenMetrics.
+    pub(super) fn open_metrics_word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Summary => "summary",
+            Self::Unknown => "unknown",
+            Self::Info => "info",
+            Self::StateSet => "stateset",
+            Self::GaugeHistogram => "gaugehistogram",
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! [`Exposition`]: the newest batch of each source, and who may show which series.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, Weak};
+
+use foldhash::fast::RandomState;
+use foldhash::{HashMap, HashMapExt};
+use pipeline_model::{Batch, Metric, Shape, SourceId, Str};
+
+use super::carry::{self, Seen};
+use super::family::Type;
+use super::index::TableIndex;
+use super::snapshot::{FamilyHead, Snapshot, SourceIndex, View, bit, set_bit};
+
+/// Series of one source that are not shown, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Another series has the same name and labels; the one that came first is shown.
+    pub duplicate: u64,
+    /// The family has another type already, from the source that came first.
+    pub type_conflict: u64,
+    /// Delta points: nothing that is pulled can be made of them.
+    pub delta: u64,
+    /// More series than may be shown.
+    pub limit: u64,
+}
+
+impl Dropped {
+    /// What is in `self` beyond `before`, each reason for itself.
+    #[must_use]
+    fn beyond(self, before: Self) -> Self {
+        Self {
+            duplicate: self.duplicate.saturating_sub(before.duplicate),
+            type_conflict: self.type_conflict.saturating_sub(before.type_conflict),
+            delta: self.delta.saturating_sub(before.delta),
+            limit: self.limit.saturating_sub(before.limit),
+        }
+    }
+
+    /// True when another source's leaving may bring some of these to light.
+    fn is_contested(self) -> bool {
+        self.duplicate + self.type_conflict + self.limit > 0
+    }
+}
+
+struct Source {
+    /// Names it in `claims`; shorter than its id.
+    key: u32,
+    batch: Batch,
+    index: Arc<SourceIndex>,
+    dropped: Dropped,
+    /// When the newest batch came.
+    at: u64,
+    /// Where rows have been absent: when each was last said.
+    seen: Option<Seen>,
+}
+
+#[derive(Debug)]
+struct Family {
+    ty: Type,
+    metric: Arc<Metric>,
+    sources: usize,
+}
+
+/// See the module. Times are the caller's monotonic clock, in any unit.
+///
+/// Memory is bounded by the series that may be shown: per series some 20 bytes for its claim and, for each distinct
+/// table, its rows and texts; sources beyond the limit hold their batch and one bit per row.
+pub struct Exposition {
+    series_max: usize,
+    hasher: RandomState,
+    sources: BTreeMap<SourceId, Source>,
+    families: BTreeMap<Str, Family>,
+    heads: Option<Arc<[FamilyHead]>>,
+    /// Identity of each shown series, and who shows it. Identities are 64-bit hashes with a random seed: among a
+    /// million series two are taken for one with a chance of 3e-8.
+    claims: HashMap<u64, u32>,
+    tables: HashMap<usize, Weak<TableIndex>>,
+    next_key: u32,
+    version: u64,
+}
+
+impl std::fmt::Debug for Exposition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exposition")
+            .field("sources", &self.sources.len())
+            .field("series", &self.claims.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Exposition {
+    /// One that shows at most `series_max` series.
+    pub fn new(series_max: usize) -> Self {
+        Self {
+            series_max,
+            hasher: RandomState::default(),
+            sources: BTreeMap::new(),
+            families: BTreeMap::new(),
+            heads: None,
+            claims: HashMap::new(),
+            tables: HashMap::new(),
+            next_key: 0,
+            version: 0,
+        }
+    }
+
+    /// Takes the newest batch of a source; its columns are kept as they are. While the shape stays the cost does not
+    /// depend on the number of series (but where rows are absent); a new shape indexes this source again, and only it.
+    ///
+    /// Returns what this source has in series that cannot be shown beyond what it had before.
+    pub fn update(&mut self, batch: Batch, now: u64) -> Dropped {
+        self.version += 1;
+        if batch.ended {
+            self.remove(batch.source);
+            return Dropped::default();
+        }
+        let Some(source) = self.sources.get_mut(&batch.source) else {
+            let key = self.next_key;
+            self.next_key = self.next_key.wrapping_add(1);
+            let (index, dropped) = self.index(&batch.shape, key);
+            let source = Source { key, index, dropped, at: now, seen: None, batch };
+            self.sources.insert(source.batch.source, source);
+            return dropped;
+        };
+        let (batch, seen) = if carry::has_absent(&batch) {
+            let (batch, seen) =
+                carry::carry_over(&source.batch, source.seen.as_ref(), source.at, batch, now);
+            (batch, Some(seen))
+        } else {
+            (batch, None)
+        };
+        let same = source.batch.shape.id() == batch.shape.id();
+        (source.batch, source.seen, source.at) = (batch, seen, now);
+        if same {
+            return Dropped::default();
+        }
+        let id = source.batch.source;
+        let before = source.dropped;
+        let after = self.index_again(id);
+        self.settle_contested(Some(id));
+        after.beyond(before)
+    }
+
+    /// Lets go of what was last said before `deadline`: whole sources, and rows that have been absent for that long.
+    /// Returns how many sources went.
+    pub fn expire(&mut self, deadline: u64) -> usize {
+        let silent: Vec<SourceId> = self
+            .sources
+            .iter()
+            .filter(|(_, source)| source.at < deadline)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in &silent {
+            self.version += 1;
+            self.remove(*id);
+        }
+        for source in self.sources.values_mut() {
+            if let Some(seen) = &source.seen
+                && carry::expire(&mut source.batch, seen, deadline)
+            {
+                self.version += 1;
+            }
+        }
+        silent.len()
+    }
+
+    /// Changes whenever the page may have changed.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Series that are shown while none of them is stale or absent.
+    pub fn series(&self) -> usize {
+        self.claims.len()
+    }
+
+    /// Sources that are shown.
+    pub fn sources(&self) -> usize {
+        self.sources.len()
+    }
+
+    /// The state of now, to be rendered at leisure: a few pointers per source.
+    pub fn snapshot(&mut self) -> Snapshot {
+        let heads = self.heads.get_or_insert_with(|| {
+            self.families
+                .values()
+                .map(|family| FamilyHead { ty: family.ty, metric: Arc::clone(&family.metric) })
+                .collect()
+        });
+        let views = self
+            .sources
+            .values()
+            .map(|source| View { batch: source.batch.clone(), index: Arc::clone(&source.index) })
+            .collect();
+        Snapshot { heads: Arc::clone(heads), views, version: self.version }
+    }
+
+    fn remove(&mut self, id: SourceId) {
+        if let Some(source) = self.sources.remove(&id) {
+            self.release(&source.index, source.key);
+            drop(source);
+            self.settle_contested(None);
+        }
+    }
+
+    fn index_again(&mut self, id: SourceId) -> Dropped {
+        let Some(source) = self.sources.get(&id) else { return Dropped::default() };
+        let (key, shape, old) =
+            (source.key, Arc::clone(&source.batch.shape), Arc::clone(&source.index));
+        self.release(&old, key);
+        let (index, dropped) = self.index(&shape, key);
+        if let Some(source) = self.sources.get_mut(&id) {
+            (source.index, source.dropped) = (index, dropped);
+        }
+        dropped
+    }
+
+    /// After something was let go, those who came second look again. Rare: it costs nothing while nobody did.
+    fn settle_contested(&mut self, except: Option<SourceId>) {
+        let contested: Vec<SourceId> = self
+            .sources
+            .iter()
+            .filter(|(id, source)| source.dropped.is_contested() && Some(**id) != except)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in contested {
+            self.index_again(id);
+        }
+    }
+
+    fn table(&mut self, shape: &Shape) -> Arc<TableIndex> {
+        let address = Arc::as_ptr(shape.table()) as usize;
+        if let Some(known) = self.tables.get(&address).and_then(Weak::upgrade)
+            && known.is_of(shape.table())
+        {
+            return known;
+        }
+        if self.tables.len() == self.tables.capacity() {
+            self.tables.retain(|_, table| table.strong_count() > 0);
+        }
+        let table = Arc::new(TableIndex::new(shape, &self.hasher));
+        self.tables.insert(address, Arc::downgrade(&table));
+        table
+    }
+
+    /// Claims what it can of `shape` for the source `key`.
+    fn index(&mut self, shape: &Arc<Shape>, key: u32) -> (Arc<SourceIndex>, Dropped) {
+        let table = self.table(shape);
+        let mut dropped = Dropped {
+            delta: u64::from(table.deltas),
+            type_conflict: u64::from(table.conflicts),
+            ..Dropped::default()
+        };
+        let mut index = SourceIndex {
+            shape: Arc::clone(shape),
+            hidden: None,
+            identities: SourceIndex::identities(shape, &table),
+            table: Arc::clone(&table),
+            texts: Mutex::default(),
+        };
+        let groups = index.group_hashes(&self.hasher);
+        for span in &table.spans {
+            let family = self.families.get_mut(&span.metric.name);
+            let rejected = family.as_ref().is_some_and(|family| !family.ty.takes(span.ty));
+            let mut shown = false;
+            for position in span.rows.clone() {
+                let row = &table.rows[position as usize];
+                let identity = index.identity(row, &groups, &self.hasher);
+                let full = self.claims.len() >= self.series_max;
+                let reason = match self.claims.entry(identity) {
+                    _ if rejected => &mut dropped.type_conflict,
+                    Entry::Occupied(_) => &mut dropped.duplicate,
+                    Entry::Vacant(_) if full => &mut dropped.limit,
+                    Entry::Vacant(claim) => {
+                        claim.insert(key);
+                        shown = true;
+                        continue;
+                    }
+                };
+                *reason += 1;
+                set_bit(
+                    index.hidden.get_or_insert_with(|| vec![0; table.rows.len().div_ceil(64)]),
+                    position,
+                );
+            }
+            if shown {
+                self.join(span.ty, &span.metric);
+            }
+        }
+        (Arc::new(index), dropped)
+    }
+
+    fn join(&mut self, ty: Type, metric: &Arc<Metric>) {
+        match self.families.get_mut(&metric.name) {
+            Some(family) => family.sources += 1,
+            None => {
+                self.heads = None;
+                self.families.insert(
+                    metric.name.clone(),
+                    Family { ty, metric: Arc::clone(metric), sources: 1 },
+                );
+            }
+        }
+    }
+
+    /// The reverse of `index`.
+    fn release(&mut self, index: &SourceIndex, key: u32) {
+        let groups = index.group_hashes(&self.hasher);
+        for span in &index.table.spans {
+            let mut shown = false;
+            for position in
+                span.rows.clone().filter(|position| !bit(index.hidden.as_deref(), *position))
+            {
+                shown = true;
+                let identity =
+                    index.identity(&index.table.rows[position as usize], &groups, &self.hasher);
+                if self.claims.get(&identity) == Some(&key) {
+                    self.claims.remove(&identity);
+                }
+            }
+            if shown && let Some(family) = self.families.get_mut(&span.metric.name) {
+                family.sources -= 1;
+                if family.sources == 0 {
+                    self.families.remove(&span.metric.name);
+                    self.heads = None;
+                }
+            }
+        }
+        if self.claims.capacity() > 4 * self.claims.len().max(1024) {
+            self.claims.shrink_to_fit();
+        }
+    }
+}
