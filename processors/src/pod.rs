@@ -88,10 +88,8 @@ impl PodNames {
         let address = first(&self.address, &get);
         let facts = [
             uid.clone().map(Entity::PodUid),
-            name.clone().map(|name| Entity::Pod {
-                namespace: namespace.clone().unwrap_or_default(),
-                name,
-            }),
+            name.clone()
+                .map(|name| Entity::Pod { namespace: namespace.clone().unwrap_or_default(), name }),
             ip.clone().map(Entity::PodIp),
             address.clone().map(Entity::Address),
             address.as_deref().map(|address| Entity::PodIp(host_of(address).into())),
@@ -177,7 +175,10 @@ mod tests {
     fn identity_is_the_best_that_is_known() {
         let none = Metadata::default();
         let uid = Identity::Uid("0aa3-1".into());
-        assert_eq!(find(&[("pod_uid", "0AA3_1"), ("pod", "p"), ("instance", "i:1")], &none), Some(uid));
+        assert_eq!(
+            find(&[("pod_uid", "0AA3_1"), ("pod", "p"), ("instance", "i:1")], &none),
+            Some(uid)
+        );
         let name = Identity::Name { namespace: "ns".into(), name: "p".into() };
         assert_eq!(
             find(&[("namespace", "ns"), ("pod", "p"), ("instance", "i:1")], &none),
