@@ -115,7 +115,7 @@ pub fn build(
         contract: Arc::new(Contract::new(&service.metric_prefix)),
         telemetry: telemetry.clone(),
         clock: Arc::new(SystemTimeSource),
-        data_dir: service.data_dir.clone(),
+        data_dir: service.data_dir(),
     };
     let mut builder = Builder { document, found, settings };
     let nodes = builder.nodes(factories, &service);

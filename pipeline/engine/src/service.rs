@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 pub struct Service {
     /// Prefix of the contract's metric names, without the underscore.
     pub metric_prefix: String,
-    /// Where keys and checkpoints are kept. Made when first needed.
-    pub data_dir: PathBuf,
+    /// Where keys and checkpoints are kept; made when first needed. Absent: systemd's `STATE_DIRECTORY`, else
+    /// `/var/lib/inferometer` for root, else `inferometer` in the user's `XDG_STATE_HOME` (`~/.local/state`).
+    pub data_dir: Option<PathBuf>,
     /// How long a stop may take before what is left is counted as lost.
     pub shutdown_timeout: Duration,
     /// Workers per pipeline. A source always goes to the same one.
@@ -25,9 +26,26 @@ impl Default for Service {
     fn default() -> Self {
         Self {
             metric_prefix: pipeline_model::DEFAULT_PREFIX.to_owned(),
-            data_dir: PathBuf::from("/var/lib/inferometer"),
+            data_dir: None,
             shutdown_timeout: std::time::Duration::from_secs(10).into(),
             workers: NonZeroUsize::MIN.saturating_add(1),
         }
+    }
+}
+
+impl Service {
+    /// The folder for keys and checkpoints, as `data_dir` says it.
+    pub fn data_dir(&self) -> PathBuf {
+        let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let of_user = || {
+            let state = named("XDG_STATE_HOME").or_else(|| Some(named("HOME")?.join(".local/state")))?;
+            // Root's home is not where a service keeps its state.
+            (named("HOME")? != std::path::Path::new("/root")).then(|| state.join("inferometer"))
+        };
+        self.data_dir
+            .clone()
+            .or_else(|| named("STATE_DIRECTORY"))
+            .or_else(of_user)
+            .unwrap_or_else(|| PathBuf::from("/var/lib/inferometer"))
     }
 }
