@@ -11,11 +11,14 @@ use serde::forward_to_deserialize_any;
 
 use crate::tree::{Entry, Node, Value};
 
+/// Characters of a found value that a message repeats.
+const FOUND_CHARS_MAX: usize = 60;
+
 /// What went wrong, as data.
 #[derive(Debug)]
 pub(crate) enum Kind {
-    Type { expected: String },
-    Value { expected: String },
+    Type { expected: String, found: String },
+    Value { expected: String, found: String },
     Length { expected: String },
     UnknownKey { key: String, known: &'static [&'static str] },
     UnknownVariant { variant: String, known: &'static [&'static str] },
@@ -59,12 +62,12 @@ impl de::Error for DecodeError {
         Self::new(Kind::Custom(message.to_string()))
     }
 
-    fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(Kind::Type { expected: expected.to_string() })
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::new(Kind::Type { expected: expected.to_string(), found: words(found) })
     }
 
-    fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(Kind::Value { expected: expected.to_string() })
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::new(Kind::Value { expected: expected.to_string(), found: words(found) })
     }
 
     fn invalid_length(_: usize, expected: &dyn Expected) -> Self {
@@ -87,6 +90,53 @@ impl de::Error for DecodeError {
         Self::new(Kind::Custom(format!(
             "the key is given twice, also as `{key}`; keep one of them"
         )))
+    }
+}
+
+/// A found value in words.
+pub(crate) fn words(found: Unexpected<'_>) -> String {
+    match found {
+        Unexpected::Bool(b) => format!("`{b}`"),
+        Unexpected::Unsigned(n) => format!("the integer {n}"),
+        Unexpected::Signed(n) => format!("the integer {n}"),
+        Unexpected::Float(n) => format!("the number {n}"),
+        Unexpected::Str(text) => {
+            let mut short: String = text.chars().take(FOUND_CHARS_MAX).collect();
+            if short.len() < text.len() {
+                short.push('…');
+            }
+            format!("the string {short:?}")
+        }
+        Unexpected::Seq => "a list".to_owned(),
+        Unexpected::Map => "a table".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+impl Node {
+    fn unexpected(&self) -> Unexpected<'_> {
+        match &self.value {
+            Value::String(text) => Unexpected::Str(text),
+            Value::Datetime(_) => Unexpected::Other("a date"),
+            Value::Integer(n) => match (i64::try_from(*n), u64::try_from(*n)) {
+                (Ok(n), _) => Unexpected::Signed(n),
+                (_, Ok(n)) => Unexpected::Unsigned(n),
+                _ => Unexpected::Other("an integer out of range"),
+            },
+            Value::Float(n) => Unexpected::Float(*n),
+            Value::Boolean(b) => Unexpected::Bool(*b),
+            Value::Array(_) => Unexpected::Seq,
+            Value::Table(_) => Unexpected::Map,
+        }
+    }
+
+    /// The value in words, for `found …`; content of files is not shown.
+    pub(crate) fn found(&self) -> String {
+        if self.is_from_file() {
+            "the content of a file".to_owned()
+        } else {
+            words(self.unexpected())
+        }
     }
 }
 
@@ -182,7 +232,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'de> {
         match &self.0.value {
             Value::String(text) => visitor.visit_enum(BorrowedStrDeserializer::new(text)),
             Value::Table(_) => visitor.visit_enum(MapAccessDeserializer::new(Table::new(self.0))),
-            _ => Err(DecodeError::new(Kind::Type { expected: "string or map".to_owned() })),
+            _ => Err(de::Error::invalid_type(self.0.unexpected(), &"string or map")),
         }
     }
 

@@ -75,6 +75,15 @@ impl Document {
         Ok(Self { root: load::parse(&Source::new(name, text), env)? })
     }
 
+    /// This document with `KEY=VALUE` arguments on top, as [`Document::load`] applies them.
+    ///
+    /// # Errors
+    /// Bad arguments.
+    pub fn with_sets(mut self, sets: &[String]) -> Result<Self, Diagnostics> {
+        load::apply(&mut self.root, sets, &Os)?;
+        Ok(self)
+    }
+
     /// Says whether nothing is configured.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -124,17 +133,8 @@ impl Document {
     }
 
     /// The values that were read by `${file:}`.
-    pub(crate) fn file_contents(&self) -> Vec<String> {
-        let mut out = Vec::new();
-        self.root.clone().walk(&mut |node| {
-            if let (Value::String(text), Some(substituted)) = (&node.value, &node.substituted)
-                && substituted.file
-                && !text.is_empty()
-            {
-                out.push(text.clone());
-            }
-        });
-        out
+    pub(crate) fn file_contents(&self) -> Vec<&str> {
+        self.root.file_contents()
     }
 
     /// The text at a path, such as a component's `type`.

@@ -15,11 +15,13 @@ pub struct Setting {
     pub type_words: String,
     /// Whether it must be given.
     pub required: bool,
+    /// What the schema says it is when absent; only plain values.
+    pub default: Option<Value>,
     /// The doc comment, on one line.
     pub description: String,
 }
 
-/// All settings of a type, in the order of its fields, tables before what is in them.
+/// All settings of a type, by name; tables come before what is in them.
 #[must_use]
 pub fn settings(schema: &Schema) -> Vec<Setting> {
     let mut out = Vec::new();
@@ -49,7 +51,7 @@ pub fn markdown(type_name: &str, schema: &Schema, defaults: &toml::Value) -> Str
         let default = match default_of(defaults, &setting.path) {
             Some(value) => format!("`{}`", inline(value)),
             None if setting.required => "required".to_owned(),
-            None => String::new(),
+            None => setting.default.as_ref().map_or_else(String::new, |value| format!("`{value}`")),
         };
         let cells = [
             format!("`{}`", setting.path),
@@ -114,6 +116,10 @@ fn collect(root: &Value, schema: &Value, prefix: &str, depth: usize, out: &mut V
             out.push(Setting {
                 type_words: type_words(root, property, 0),
                 required: required(name),
+                default: property
+                    .get("default")
+                    .filter(|v| !v.is_null() && !v.is_object())
+                    .cloned(),
                 description: description(root, property),
                 path: path.clone(),
             });

@@ -1,6 +1,7 @@
 //! Diagnostics as text in rustc's form, and as JSON in the form of language servers.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Element, Group, Level, Renderer, Snippet};
@@ -97,11 +98,14 @@ fn groups(d: &Diagnostic) -> Vec<Group<'_>> {
     for note in &d.notes {
         group = group.element(Level::NOTE.message(printable(note)));
     }
-    let mut groups = vec![group];
-    if let Some(help) = &d.help {
-        groups.push(Group::with_title(Level::HELP.secondary_title(printable(help))));
+    match &d.help {
+        // A title of its own would draw a bar to a snippet that is not there.
+        Some(help) if d.primary.is_none() => {
+            vec![group.element(Level::HELP.message(printable(help)))]
+        }
+        Some(help) => vec![group, Group::with_title(Level::HELP.secondary_title(printable(help)))],
+        None => vec![group],
     }
-    groups
 }
 
 /// One snippet for each file that the diagnostic points into, that of the fault first.
@@ -113,7 +117,7 @@ fn snippets(d: &Diagnostic) -> Vec<Element<'_>> {
     let mut files: Vec<(&Arc<Source>, Vec<_>)> = Vec::new();
     for (at, label, kind) in primary.chain(others) {
         let label = (!label.is_empty()).then(|| printable(label));
-        let annotation = kind.span(at.span()).label(label);
+        let annotation = kind.span(visible(at)).label(label);
         match files.iter_mut().find(|(source, _)| Arc::ptr_eq(source, at.source())) {
             Some((_, annotations)) => annotations.push(annotation),
             None => files.push((at.source(), vec![annotation])),
@@ -125,6 +129,19 @@ fn snippets(d: &Diagnostic) -> Vec<Element<'_>> {
         out.push(snippet.annotations(annotations).into());
     }
     out
+}
+
+/// The span, widened to the next character where it is empty: the renderer counts an empty one at the start of a line
+/// to the line before.
+fn visible(at: &Location) -> Range<usize> {
+    let span = at.span();
+    let next = at.source().text().get(span.end..).and_then(|rest| rest.chars().next());
+    match next {
+        Some(next) if span.is_empty() && !next.is_control() => {
+            span.start..span.end + next.len_utf8()
+        }
+        _ => span,
+    }
 }
 
 fn range_json(at: &Location) -> Value {

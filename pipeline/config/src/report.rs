@@ -13,8 +13,6 @@ use crate::{Diagnostic, Diagnostics, Location, codes, reference};
 
 /// Errors told of one section.
 const ERRORS_MAX: usize = 64;
-/// Characters of a found value that a message repeats.
-const FOUND_CHARS_MAX: usize = 60;
 
 /// Decodes `node`, which is at the dotted `section`.
 pub(crate) fn decode<T: DeserializeOwned + JsonSchema>(
@@ -36,7 +34,7 @@ pub(crate) fn decode<T: DeserializeOwned + JsonSchema>(
             Ok(_) => return Err(errors),
             Err(error) => error,
         };
-        let path = error.path();
+        let path = place(&error, &work);
         if !is_reserved(&error, &path, reserved) && !follows(&error, &path, &work) {
             let schema = || schemars::schema_for!(T);
             errors.push(Report { work: &work, section, path: &path }.diagnostic(&error, &schema));
@@ -47,6 +45,27 @@ pub(crate) fn decode<T: DeserializeOwned + JsonSchema>(
         }
     }
     Err(errors)
+}
+
+/// The path of an error, down to the key at fault where serde buffered the table and names only that.
+fn place(error: &DecodeError, work: &Node) -> Vec<String> {
+    let mut path = error.path();
+    let Some(Value::Table(table)) = work.get(&path).map(|node| &node.value) else { return path };
+    let inner = match &*error.kind {
+        Kind::UnknownKey { key, .. } if path.last() != Some(key) => table.get_key_value(key),
+        Kind::UnknownVariant { variant, .. } => table
+            .iter()
+            .find(|(_, entry)| matches!(&entry.node.value, Value::String(text) if text == variant)),
+        // A table that was expected to be something else is one of its values, where only one can be meant.
+        Kind::Type { found, .. } | Kind::Value { found, .. } if found != "a table" => {
+            let mut same =
+                table.iter().filter(|(_, entry)| !entry.node.skip && entry.node.found() == *found);
+            same.next().filter(|_| same.next().is_none())
+        }
+        _ => None,
+    };
+    path.extend(inner.map(|(key, _)| key.clone()));
+    path
 }
 
 fn is_reserved(error: &DecodeError, path: &[String], reserved: &[&str]) -> bool {
@@ -87,20 +106,21 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn diagnostic(&self, error: &DecodeError, schema: &dyn Fn() -> Schema) -> Diagnostic {
-        let place = self.work.get(self.path).and_then(|node| node.at.clone());
+        let place = self.node().and_then(|node| node.at.clone());
         let name = self.name();
         match &*error.kind {
             Kind::UnknownKey { key, known } => self.unknown_key(key, known, schema),
-            Kind::Type { expected } => self.mismatch(codes::BAD_TYPE, expected),
-            Kind::Value { expected } | Kind::Length { expected } => {
-                self.mismatch(codes::BAD_VALUE, expected)
-            }
+            Kind::Type { expected, found } => self.mismatch(codes::BAD_TYPE, expected, found),
+            Kind::Value { expected, found } => self.mismatch(codes::BAD_VALUE, expected, found),
+            Kind::Length { expected } => self.mismatch(codes::BAD_VALUE, expected, &self.found()),
             Kind::UnknownVariant { variant, known } => {
                 let list = known.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ");
+                let in_file = self.node().is_some_and(Node::is_from_file);
+                let found = if in_file { self.found() } else { format!("{variant:?}") };
                 let one_of = if known.len() == 1 { list } else { format!("one of {list}") };
                 let error = Diagnostic::error(
                     codes::BAD_VALUE,
-                    format!("{name} must be {one_of}, found {}", self.found()),
+                    format!("{name} must be {one_of}, found {found}"),
                 );
                 let error = error.at(place.clone(), "not one of them");
                 match (similar(variant, known.iter().copied()), place) {
@@ -126,14 +146,13 @@ impl Report<'_> {
         }
     }
 
-    fn mismatch(&self, code: &'static str, expected: &str) -> Diagnostic {
+    fn mismatch(&self, code: &'static str, expected: &str, found: &str) -> Diagnostic {
         let expected = expected_words(expected);
-        let place = self.work.get(self.path).and_then(|node| node.at.clone());
-        Diagnostic::error(
-            code,
-            format!("{} must be {expected}, found {}", self.name(), self.found()),
-        )
-        .at(place, format!("expected {expected}"))
+        let place = self.node().and_then(|node| node.at.clone());
+        let is_secret = self.node().is_some_and(|node| !node.file_contents().is_empty());
+        let found = if is_secret { self.found() } else { found.to_owned() };
+        Diagnostic::error(code, format!("{} must be {expected}, found {found}", self.name()))
+            .at(place, format!("expected {expected}"))
     }
 
     fn unknown_key(
@@ -142,20 +161,9 @@ impl Report<'_> {
         known: &[&'static str],
         schema: &dyn Fn() -> Schema,
     ) -> Diagnostic {
-        // Where serde buffered the table, the error names the table and not the key.
-        let direct =
-            self.work.entry(self.path).filter(|_| self.path.last().is_some_and(|last| last == key));
-        let entry = direct.or_else(|| match &self.work.get(self.path)?.value {
-            Value::Table(table) => table.get(key),
-            _ => None,
-        });
-        let table = if direct.is_some() {
-            self.path.split_last().map_or(self.path, |(_, t)| t)
-        } else {
-            self.path
-        };
-        let place =
-            entry.map(|entry| entry.key.clone()).or_else(|| self.work.get(table)?.at.clone());
+        let entry = self.work.entry(self.path);
+        let table = self.path.split_last().map_or(self.path, |(_, table)| table);
+        let place = entry.map(|entry| entry.key.clone()).or_else(|| self.node()?.at.clone());
         let error = Diagnostic::error(codes::UNKNOWN_KEY, format!("unknown key `{key}`"))
             .at(place.clone(), format!("not a setting of {}", join(self.section, table)));
         if let Some(near) = similar(key, known.iter().copied()) {
@@ -189,18 +197,25 @@ impl Report<'_> {
         join(self.section, self.path)
     }
 
+    fn node(&self) -> Option<&Node> {
+        self.work.get(self.path)
+    }
+
     fn found(&self) -> String {
-        self.work.get(self.path).map_or_else(|| "nothing".to_owned(), Node::found)
+        self.node().map_or_else(|| "nothing".to_owned(), Node::found)
     }
 
     /// The text without the content of a file, which may be a secret.
     fn without_secret(&self, text: &str) -> String {
-        match self.work.get(self.path).map(|node| (&node.value, &node.substituted)) {
-            Some((Value::String(value), Some(s))) if s.file && !value.is_empty() => {
-                text.replace(value, "***")
+        let mut text = text.to_owned();
+        for secret in self.node().map(Node::file_contents).unwrap_or_default() {
+            for form in [secret, secret.trim(), &secret.escape_debug().to_string()] {
+                if !form.is_empty() {
+                    text = text.replace(form, "***");
+                }
             }
-            _ => text.to_owned(),
         }
+        text
     }
 }
 
@@ -254,28 +269,6 @@ fn expected_words(serde: &str) -> String {
 }
 
 impl Node {
-    /// The value in words, for `found …`; content of files is not shown.
-    pub(crate) fn found(&self) -> String {
-        match &self.value {
-            Value::String(_) if self.substituted.as_ref().is_some_and(|s| s.file) => {
-                "the content of a file".to_owned()
-            }
-            Value::String(text) => {
-                let mut short: String = text.chars().take(FOUND_CHARS_MAX).collect();
-                if short.len() < text.len() {
-                    short.push('…');
-                }
-                format!("the string {short:?}")
-            }
-            Value::Integer(n) => format!("the integer {n}"),
-            Value::Float(n) => format!("the number {n}"),
-            Value::Boolean(b) => format!("`{b}`"),
-            Value::Datetime(d) => format!("the date {d}"),
-            Value::Array(_) => "a list".to_owned(),
-            Value::Table(_) => "a table".to_owned(),
-        }
-    }
-
     /// A string and its place.
     pub(crate) fn text(&self) -> Option<(String, Location)> {
         match &self.value {

@@ -81,12 +81,11 @@ fn redacted(document: &Document, parts: &[Part]) -> Vec<Part> {
     parts.iter().map(one).collect()
 }
 
-fn mask(value: &mut Value, secrets: &[String], is_secret: bool) {
+fn mask(value: &mut Value, secrets: &[&str], is_secret: bool) {
     match value {
         Value::String(text) => {
             // Short contents could be part of anything; those are only hidden where they are the whole value.
-            let from_file =
-                secrets.iter().any(|s| s == text || (s.len() >= 4 && text.contains(s.as_str())));
+            let from_file = secrets.iter().any(|s| s == text || (s.len() >= 4 && text.contains(s)));
             if (is_secret || from_file) && !text.is_empty() {
                 MASK.clone_into(text);
             } else if let Some(without) = without_password(text) {

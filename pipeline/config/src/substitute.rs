@@ -11,7 +11,7 @@ use crate::codes;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Where substitutions come from. A function from names to values is one without files.
-pub trait Environment {
+pub trait Environment: Sync {
     /// The value of an environment variable.
     fn var(&self, name: &str) -> Option<String>;
 
@@ -24,7 +24,7 @@ pub trait Environment {
     }
 }
 
-impl<F: Fn(&str) -> Option<String>> Environment for F {
+impl<F: Fn(&str) -> Option<String> + Sync> Environment for F {
     fn var(&self, name: &str) -> Option<String> {
         self(name)
     }

@@ -120,8 +120,8 @@ impl Node {
         let mut list: Vec<_> = table.iter().collect();
         // Files keep their alphabetical order among each other; that is not the order of merging, but a stable one.
         list.sort_by(|(_, a), (_, b)| {
-            let place = |e: &Entry| (e.key.source().name().to_owned(), e.key.span().start);
-            place(a).cmp(&place(b))
+            let names = a.key.source().name().cmp(b.key.source().name());
+            names.then(a.key.span().start.cmp(&b.key.span().start))
         });
         list
     }
@@ -155,6 +155,23 @@ impl Node {
             _ => {}
         }
         visit(self);
+    }
+
+    /// Says whether `${file:}` gave part of the value; then it is a secret.
+    pub(crate) fn is_from_file(&self) -> bool {
+        self.substituted.as_ref().is_some_and(|substituted| substituted.file)
+    }
+
+    /// All values inside that `${file:}` gave.
+    pub(crate) fn file_contents(&self) -> Vec<&str> {
+        match &self.value {
+            Value::String(text) if self.is_from_file() && !text.is_empty() => vec![text],
+            Value::Array(list) => list.iter().flat_map(Self::file_contents).collect(),
+            Value::Table(table) => {
+                table.values().flat_map(|entry| entry.node.file_contents()).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Says whether something inside is left out.
