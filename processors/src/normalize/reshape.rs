@@ -14,7 +14,7 @@ use pipeline_model::{
 use super::config::Config;
 use super::detect::{Source, Verdict};
 use super::map::{Output, normalise};
-use super::page::SeriesId;
+use super::page::{SeriesId, split};
 use super::tables::Kind;
 
 /// Targets whose verdict is shown, and names remembered as unknown. Beyond that the oldest are forgotten; a target
@@ -198,10 +198,9 @@ fn metric(output: &Output<'_>, page: &Metric, scale: f64) -> Metric {
         }
         (_, kind) => kind.clone(),
     };
-    let hint = match page.hint {
-        Hint::Unknown if output.kind != Kind::Unknown => Hint::None,
-        hint => hint,
-    };
+    // What an engine's table types needs no hint; vLLM's infos became gauges in 0.5.5.
+    let typed = output.kind != Kind::Unknown && split(&output.name).is_some();
+    let hint = if typed { Hint::None } else { page.hint };
     Metric {
         name: output.name.as_ref().into(),
         unit: output.unit.map_or_else(|| page.unit.clone(), Into::into),

@@ -892,6 +892,31 @@ fn a_gauge_that_only_grows_is_a_counter() {
     assert_eq!(retracted.metric.kind, Kind::COUNTER);
 }
 
+#[test]
+fn a_number_without_a_type_gets_the_tables() {
+    let mut pipeline = Pipeline::new(Config::default());
+    pipeline.scrape(&[
+        ("sglang_num_running_reqs unknown tp_rank=0", &[1.0]),
+        ("sglang_prompt_tokens_total unknown", &[5.0]),
+        ("something_else unknown", &[2.0]),
+    ]);
+    let bound = pipeline.bound.as_ref().unwrap();
+    let found: Vec<_> = bound
+        .output()
+        .unwrap()
+        .iter()
+        .map(|s| (s.metric.name.to_string(), s.metric.kind.clone(), s.metric.hint))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("sglang:num_running_reqs".to_owned(), Kind::Gauge, Hint::None),
+            ("sglang:prompt_tokens_total".to_owned(), Kind::COUNTER, Hint::None),
+            ("something_else".to_owned(), Kind::Gauge, Hint::Unknown),
+        ]
+    );
+}
+
 /// SGLang splits by `is_streaming` from 0.5.17 on, and a new child appears with the first such request.
 #[test]
 fn a_new_part_joins_the_sum() {
