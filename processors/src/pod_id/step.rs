@@ -127,6 +127,9 @@ impl Step {
 
     /// Puts `series` out with its pod's hash, or as it is when nothing names its pod.
     fn carry(&self, run: &mut Run<'_, '_, '_>, series: &Series<'_>) -> Result<(), PushError> {
+        if series.attribute(POD_ID_LABEL).and_then(text).is_some() {
+            return self.carry_on(run, series);
+        }
         let Some(((current, previous), names)) = self.targets(run, series) else {
             self.missing.inc();
             if self.causes.is_new(&format!("missing {}", series.metric.name)) {
@@ -145,6 +148,23 @@ impl Step {
             run.out.push(previous, series.metric, &labels, Fold::Only, feed)?;
         }
         Ok(())
+    }
+
+    /// A series that comes with a hash, from another agent's page: it keeps it, and loses names by which it might be
+    /// told all the same.
+    fn carry_on(&self, run: &mut Run<'_, '_, '_>, series: &Series<'_>) -> Result<(), PushError> {
+        let names = Names::default();
+        let group = Group {
+            resource: Arc::new(Resource {
+                attributes: self.stripped(&series.group.resource.attributes, &names),
+                schema_url: series.group.resource.schema_url.clone(),
+            }),
+            scope: Arc::clone(&series.group.scope),
+            labels: self.stripped(&series.group.labels, &names),
+        };
+        let group = run.out.group(group);
+        let labels = self.stripped(series.labels, &names);
+        run.out.push(group, series.metric, &labels, Fold::Only, Feed::of(series.row)).map(drop)
     }
 
     /// The groups for the pod that `series` names: by its own labels, else by its group's.

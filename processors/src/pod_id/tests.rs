@@ -187,6 +187,17 @@ fn while_keys_change_each_series_goes_out_under_both_ids() {
 }
 
 #[test]
+fn a_series_that_comes_with_a_hash_keeps_it() {
+    let settings = settings();
+    let own: Row<'_> = (TOKENS.0, Kind::COUNTER, &[("_internal_pod_id", "c4e3"), ("pod", "p")]);
+    let shape = page(&settings, &[("instance", "agent:9464"), ("job", "agents")], &[], &[own]);
+    assert_eq!(
+        pipeline(KEY, &settings).lines(&shape),
+        "baseten_llm_input_tokens_total{_internal_pod_id=\"c4e3\",job=\"agents\"} 1\n"
+    );
+}
+
+#[test]
 fn engine_series_carry_it_on_demand() {
     let settings = settings();
     let toml = format!("{KEY}series = 'engines'");
