@@ -237,6 +237,11 @@ async fn broken_answers_are_classified() {
         let server = script(Box::leak(Box::new([acts]))).await;
         assert_eq!(error(&server.url("/")).await.cause(), cause, "{text}");
     }
+    let nowhere = error("http://a..b/").await;
+    assert_eq!(
+        (nowhere.cause(), nowhere.to_string().as_str()),
+        ("dns", "expected an address for host a..b, found none")
+    );
     let nobody = script(&[]).await;
     tokio::task::yield_now().await;
     let error = error(&nobody.url("/m?key=secret")).await;
