@@ -1,1 +1,14 @@
 //! Exporters: one folder each.
+
+pub mod debug;
+pub mod prometheus;
+
+use pipeline_component::ExporterFactory;
+
+/// Every exporter of this crate.
+pub fn factories() -> Vec<ExporterFactory> {
+    vec![
+        ExporterFactory::exporter::<prometheus::Prometheus>(),
+        ExporterFactory::exporter::<debug::Debug>(),
+    ]
+}
