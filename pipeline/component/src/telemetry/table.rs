@@ -75,6 +75,10 @@ definitions! {
         "Samples of a page that were not taken.";
     TARGETS = Gauge "targets" "{target}" ["component"] "Targets that are scraped.";
     TARGET_UP = Gauge "target_up" "1" ["component", "target"] "1 if the last scrape succeeded.";
+    TARGETS_REFUSED = Gauge "refused_targets" "{target}" ["component", "reason"]
+        "Targets that discovery knows and nobody scrapes: invalid, duplicate, over the limit.";
+    DISCOVERY_ERRORS = Counter "discovery_errors_total" "{error}" ["component", "provider"]
+        "Looks for targets that failed: a file that cannot be used, no list of listening ports.";
 
     ENGINE = Gauge "engine_info" "1" ["component", "target", "engine", "engine_version", "verdict"]
         "Always 1; what normalize recognised a target as.";

@@ -1,0 +1,292 @@
+//! [`Loop`]: one target, from its first scrape to its last batch.
+//!
+//! A failed scrape is an empty page: `up` is 0 and every series of the target is stale. When the target itself goes, its
+//! last batch says that all of it has ended; when the process stops, nothing is said, because a restarted agent goes on
+//! with the same series.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use pipeline_component::telemetry::{Counter, Gauge, Seconds, Telemetry, table};
+use pipeline_component::{ConsumeError, Consumer, RateLimiter, Shutdown, TimeSource};
+use pipeline_model::{Batch, Interner, Kind, Mark, Metric, Shape, Slot, SourceId};
+use pipeline_net::{Answer, Connection, Limits};
+use pipeline_wire::scrape::{Layouts, Page, PageFormat, PagePath, PageReader, PageStats};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::warn;
+
+use super::buffers::Buffers;
+use super::failure::{Budget, Health, ScrapeError, without_query};
+use super::format::format_of;
+use super::schedule::Schedule;
+use super::target::Target;
+
+/// How long the last batch of a target is offered to a full pipeline.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// The series that are about a scrape itself, in the order of their rows. The names are Prometheus' own, but for
+/// `scrape_samples_post_processing`: the same number by what it means here, samples that were kept.
+const SYNTHETIC: [(&str, &str, &str); 6] = [
+    ("up", "1", "1 if the last scrape of the target succeeded, 0 if it failed."),
+    ("scrape_duration_seconds", "s", "Time that the scrape took."),
+    ("scrape_samples_scraped", "{sample}", "Samples that the page had."),
+    ("scrape_samples_post_metric_relabeling", "{sample}", "Samples of the page that were kept."),
+    ("scrape_samples_post_processing", "{sample}", "Samples of the page that were kept."),
+    ("scrape_series_added", "{series}", "Series of the page that the one before did not have."),
+];
+
+/// The metrics of the synthetic series, shared by all targets.
+pub(super) fn synthetic(interner: &Interner) -> Arc<[Arc<Metric>]> {
+    let metric =
+        |(name, unit, help)| interner.metric(&Arc::new(Metric::new(name, unit, help, Kind::Gauge)));
+    SYNTHETIC.into_iter().map(metric).collect()
+}
+
+/// Self telemetry of a receiver.
+pub(super) struct Counts {
+    telemetry: Telemetry,
+    seconds: Seconds,
+    late: Seconds,
+    bytes: Counter,
+    success: Counter,
+    skipped: Counter,
+    cached: Counter,
+    patched: Counter,
+    full: Counter,
+    uncached: Counter,
+    duplicates: Counter,
+    incomplete: Counter,
+}
+
+impl Counts {
+    pub(super) fn new(telemetry: &Telemetry) -> Self {
+        let scrapes = |outcome| telemetry.counter(&table::SCRAPES, &[("outcome", outcome)]);
+        let pages = |path| telemetry.counter(&table::SCRAPE_PAGES, &[("path", path)]);
+        let dropped = |reason| telemetry.counter(&table::SCRAPE_DROPPED, &[("reason", reason)]);
+        Self {
+            seconds: telemetry.seconds(&table::SCRAPE_SECONDS, &[]),
+            late: telemetry.seconds(&table::SCRAPE_LATE_SECONDS, &[]),
+            bytes: telemetry.counter(&table::SCRAPE_BYTES, &[]),
+            success: scrapes("success"),
+            skipped: scrapes("skipped"),
+            cached: pages("cached"),
+            patched: pages("patched"),
+            full: pages("full"),
+            uncached: pages("uncached"),
+            duplicates: dropped("duplicate"),
+            incomplete: dropped("incomplete"),
+            telemetry: telemetry.clone(),
+        }
+    }
+
+    fn page(&self, stats: &PageStats) {
+        match stats.path {
+            PagePath::Cached => &self.cached,
+            PagePath::Patched => &self.patched,
+            PagePath::Full => &self.full,
+            PagePath::Uncached => &self.uncached,
+        }
+        .inc();
+        self.duplicates.add(stats.duplicates as u64);
+        self.incomplete.add(stats.incomplete as u64);
+    }
+
+    fn failed(&self, error: &ScrapeError) {
+        self.telemetry.counter(&table::SCRAPES, &[("outcome", error.cause())]).inc();
+    }
+}
+
+/// What all targets of a receiver share.
+pub(super) struct Shared {
+    pub(super) next: Arc<dyn Consumer>,
+    pub(super) clock: Arc<dyn TimeSource>,
+    pub(super) interner: Arc<Interner>,
+    pub(super) layouts: Layouts,
+    pub(super) limits: Limits,
+    pub(super) fallback: PageFormat,
+    pub(super) counts: Counts,
+    pub(super) buffers: Buffers,
+    pub(super) budget: Budget,
+    /// Scrapes at a time: each may need a file descriptor.
+    pub(super) permits: Semaphore,
+    /// For batches that the pipeline did not take.
+    pub(super) refused: RateLimiter,
+}
+
+/// One target.
+pub(super) struct Loop {
+    shared: Arc<Shared>,
+    target: Target,
+    connection: Connection,
+    reader: PageReader,
+    source: SourceId,
+    schedule: Schedule,
+    health: Health,
+    up: Gauge,
+    /// Of the last batch that was handed over; `None` before the first one.
+    shape: Option<Arc<Shape>>,
+    /// A batch that said which series are stale was lost: the next one says it again.
+    owes_stale: bool,
+}
+
+impl Loop {
+    /// A target that was never scraped.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        target: Target,
+        connection: Connection,
+        reader: PageReader,
+    ) -> Self {
+        let spread = target.key.spread();
+        let schedule =
+            Schedule::new(spread, target.key.interval, Instant::now(), shared.clock.now());
+        let url = without_query(&target.key.url).to_owned();
+        let up = shared.counts.telemetry.gauge(&table::TARGET_UP, &[("target", &url)]);
+        Self {
+            shared,
+            target,
+            connection,
+            reader,
+            source: SourceId::next(),
+            schedule,
+            health: Health::new(),
+            up,
+            shape: None,
+            owes_stale: false,
+        }
+    }
+
+    /// Scrapes until `stop` (nothing more is said) or `gone` (the last batch says that the target has ended).
+    pub(super) async fn run(mut self, stop: Shutdown, gone: Shutdown) {
+        tokio::select! {
+            biased;
+            () = stop.triggered() => return,
+            () = gone.triggered() => {}
+            () = self.scrape_forever() => {}
+        }
+        let Some(shape) = self.shape.take() else { return };
+        let batch = Batch::end(self.source, shape, self.shared.clock.now());
+        let until = Instant::now() + END_WITHIN;
+        tokio::select! {
+            () = stop.triggered() => {}
+            () = self.deliver(batch, until) => {}
+        }
+    }
+
+    async fn scrape_forever(&mut self) {
+        loop {
+            sleep_until(self.schedule.due()).await;
+            let due = self.schedule.due();
+            let batch = self.scrape(due).await;
+            let until = due + self.target.key.interval;
+            self.deliver(batch, until).await;
+            let skipped = self.schedule.advance(Instant::now());
+            self.shared.counts.skipped.add(skipped);
+        }
+    }
+
+    /// One scrape, and what came of it.
+    async fn scrape(&mut self, due: Instant) -> Batch {
+        let shared = Arc::clone(&self.shared);
+        // Only a closed semaphore refuses, and nobody closes it.
+        let _permit = shared.permits.acquire().await.ok();
+        let (began, time) = (Instant::now(), shared.clock.now());
+        shared.counts.late.observe(began.saturating_duration_since(due));
+        let mut body = shared.buffers.take();
+        let deadline = began + self.target.key.timeout;
+        let result = match self.connection.get(&mut body, shared.limits, deadline).await {
+            Ok(answer) => self.read(&answer, &body),
+            Err(error) => Err(error.into()),
+        };
+        shared.buffers.give(body);
+        let page = self.outcome(result);
+        let took = began.elapsed();
+        shared.counts.seconds.observe(took);
+        self.batch(page, time, took)
+    }
+
+    fn read(&mut self, answer: &Answer, body: &[u8]) -> Result<Page, ScrapeError> {
+        let shared = &self.shared;
+        shared.counts.bytes.add(body.len() as u64);
+        let content_type = answer.content_type.as_ref().and_then(|value| value.to_str().ok());
+        let format =
+            format_of(content_type, body, shared.fallback).map_err(ScrapeError::NotMetrics)?;
+        let page = self.reader.read(format, body, &shared.interner, &shared.layouts)?;
+        shared.counts.page(&page.stats);
+        Ok(page)
+    }
+
+    /// Tells everybody how it went; a failure becomes the page on which everything is gone.
+    fn outcome(&mut self, result: Result<Page, ScrapeError>) -> Option<Page> {
+        let url = &self.target.key.url;
+        match result {
+            Ok(page) => {
+                self.target.failures.store(0, Ordering::Relaxed);
+                self.shared.counts.success.inc();
+                self.health.succeeded(url, &self.shared.budget);
+                self.up.set(1.0);
+                Some(page)
+            }
+            Err(error) => {
+                self.target.failures.fetch_add(1, Ordering::Relaxed);
+                self.shared.counts.failed(&error);
+                self.health.failed(url, &error, &self.shared.budget);
+                self.up.set(0.0);
+                None
+            }
+        }
+    }
+
+    /// The page with the synthetic rows filled in; `None` is the page of a scrape that failed.
+    fn batch(&mut self, page: Option<Page>, time: i64, took: Duration) -> Batch {
+        let up = f64::from(u8::from(page.is_some()));
+        let mut page = page.unwrap_or_else(|| self.reader.gone(&self.shared.interner));
+        let samples = page.stats.samples as f64;
+        let kept = samples - (page.stats.duplicates + page.stats.incomplete) as f64;
+        let synthetic =
+            [up, took.as_secs_f64(), samples, kept, kept, page.stats.series_added as f64];
+        for (slot, value) in page.values.iter_mut().zip(synthetic) {
+            *slot = Slot::double(value);
+        }
+        if std::mem::take(&mut self.owes_stale) {
+            let absent = page.marks.iter_mut().flatten().filter(|mark| **mark == Mark::Absent);
+            absent.for_each(|mark| *mark = Mark::Stale);
+        }
+        Batch {
+            starts: page.starts,
+            marks: page.marks.map(Arc::new),
+            extras: page.extras.map(Arc::new),
+            ..Batch::new(self.source, page.shape, time, page.values)
+        }
+    }
+
+    /// Hands `batch` over. A pipeline that is full is asked again until `until`, when the next scrape has newer values.
+    async fn deliver(&mut self, batch: Batch, until: Instant) {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            let error = match shared.next.consume(batch.clone()).await {
+                Ok(()) => {
+                    self.shape = Some(batch.shape);
+                    return;
+                }
+                Err(error) => error,
+            };
+            if let ConsumeError::Full { after } = error
+                && Instant::now() + after < until
+            {
+                sleep(after).await;
+                continue;
+            }
+            self.owes_stale |= batch.marks.is_some();
+            if let (false, Some(swallowed)) =
+                (error == ConsumeError::Closed, shared.refused.admit())
+            {
+                let target = without_query(&self.target.key.url);
+                warn!(%target, %error, swallowed, "a scrape is lost, the pipeline did not take it");
+            }
+            return;
+        }
+    }
+}
