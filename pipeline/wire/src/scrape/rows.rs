@@ -1,0 +1,555 @@
+//! Samples of a text page put together to series: which rows there are, and what each line is to its row.
+//!
+//! Lines of a family may come in any order and anywhere on the page. Two samples are of one series when name, class
+//! and labels (less `le` and `quantile`) are equal; the raw spelling does not matter.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use foldhash::HashMap;
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use pipeline_model::{
+    Bounds, Hint, Kind, Label, Labels, Metric, Number, RowId, ShapeBuilder, Str, Temporality, Value,
+};
+
+use super::error::Fault;
+use super::family::{Class, Families, NONE, Part, Resolved, Type};
+use super::float;
+use super::labeler::{LabelFault, Labeler};
+use super::layout::{Action, Fix};
+use super::lex::{RawLabel, RawSample, Text};
+use super::unit::ucum;
+
+/// Row 0xffffffff: a line that belongs to no row.
+pub(crate) const NO_ROW: RowId = RowId::MAX;
+
+/// A line's place in the shape.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed {
+    pub(crate) action: Action,
+    pub(crate) row: RowId,
+    pub(crate) family: u32,
+    /// The line whose cell this one repeats; itself when it has its own. [`NONE`] when a row of the caller's is
+    /// repeated.
+    pub(crate) owner: u32,
+}
+
+/// The series that a run of sample names makes up.
+#[derive(Debug)]
+struct Base {
+    name: Str,
+    class: Class,
+    of: Type,
+    family: u32,
+    /// The metric made last: rows of one name mostly share it.
+    metric: Option<Arc<Metric>>,
+}
+
+/// A row in the making. Lines are indices, [`NONE`] where there is none.
+#[derive(Clone, Copy, Debug)]
+struct Draft {
+    base: u32,
+    labels: u32,
+    /// The value of a number, the sum of all else.
+    value: u32,
+    count: u32,
+    inf: u32,
+    start: u32,
+    /// It stands for a row that the caller fills.
+    synthetic: bool,
+}
+
+/// A bucket or quantile line.
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    draft: u32,
+    bound: f64,
+    line: u32,
+}
+
+/// Where a draft got its slots.
+#[derive(Clone, Copy, Debug)]
+struct Home {
+    row: RowId,
+    slot: u32,
+}
+
+/// Puts samples together.
+#[derive(Debug)]
+pub(crate) struct Assembler<'a> {
+    body: &'a [u8],
+    labeler: Labeler<'a>,
+    families: &'a mut Families,
+    hasher: FixedState,
+    raw_labels: &'a [RawLabel],
+    /// Interned text by its bytes, to ask the shared interner once per page only.
+    strings: HashMap<&'a [u8], Str>,
+    /// Sample names seen, with what they lead to and the base (or, of a start time, the parent).
+    names: HashMap<&'a [u8], (Resolved, u32)>,
+    bases: Vec<Base>,
+    base_of: HashMap<(Class, Str), u32>,
+    /// Label lists as written, by hash: (first label, end, skipped one) and the set.
+    spelled: HashTable<(u64, (u32, u32, u32), u32)>,
+    sets: Vec<Labels>,
+    set_of: HashMap<Labels, u32>,
+    drafts: Vec<Draft>,
+    draft_of: HashMap<(u32, u32), u32>,
+    members: Vec<Member>,
+    /// What start times belong to: class and name less `_created`.
+    parents: Vec<(Class, Str)>,
+    /// Start times: parent, label set, line.
+    starts: Vec<(u32, u32, u32)>,
+    /// Start times of no series, by what they would belong to.
+    orphans: HashMap<(Class, Str, u32), u32>,
+    pub(crate) placed: Vec<Placed>,
+    pub(crate) fixes: Vec<Fix>,
+    /// Lines that a line yet to come could make something else of: orphans, start times that took a second choice.
+    pub(crate) loose: bool,
+    last: Option<(&'a [u8], Resolved, u32)>,
+    last_labels: Option<((u32, u32, u32), u32)>,
+}
+
+impl<'a> Assembler<'a> {
+    pub(crate) fn new(
+        body: &'a [u8],
+        raw_labels: &'a [RawLabel],
+        families: &'a mut Families,
+        labeler: Labeler<'a>,
+    ) -> Self {
+        Self {
+            body,
+            labeler,
+            families,
+            hasher: FixedState::with_seed(11),
+            raw_labels,
+            strings: HashMap::default(),
+            names: HashMap::default(),
+            bases: Vec::new(),
+            base_of: HashMap::default(),
+            spelled: HashTable::new(),
+            sets: Vec::new(),
+            set_of: HashMap::default(),
+            drafts: Vec::new(),
+            draft_of: HashMap::default(),
+            members: Vec::new(),
+            parents: Vec::new(),
+            starts: Vec::new(),
+            orphans: HashMap::default(),
+            placed: Vec::new(),
+            fixes: Vec::new(),
+            loose: false,
+            last: None,
+            last_labels: None,
+        }
+    }
+
+    /// Declares a row that the caller fills: samples of the page that repeat it are duplicates.
+    pub(crate) fn synthetic(&mut self, metric: &Metric) {
+        let set = self.set(Labels::empty());
+        let base = self.base(Class::Number, &metric.name, Type::Unknown, NONE);
+        let draft = self.draft(base, set);
+        if let Some(draft) = self.drafts.get_mut(draft as usize) {
+            draft.synthetic = true;
+        }
+    }
+
+    /// Takes all samples in. Lines are told apart by their index.
+    pub(crate) fn add_all(&mut self, samples: &[RawSample]) -> Result<(), Fault> {
+        self.placed.reserve(samples.len());
+        for (line, sample) in samples.iter().enumerate() {
+            self.add(line as u32, sample)?;
+        }
+        for (parent, set, line) in std::mem::take(&mut self.starts) {
+            self.attach_start(parent, set, line);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, line: u32, sample: &RawSample) -> Result<(), Fault> {
+        let (resolved, mut base) = self.name(sample);
+        let mut skip = NONE;
+        let mut bound = f64::NAN;
+        if let Part::Bucket | Part::Quantile = resolved.part {
+            let label: &[u8] = if resolved.part == Part::Bucket { b"le" } else { b"quantile" };
+            (skip, bound) = self.bound(sample, label);
+            if !bound.is_finite() && (bound != f64::INFINITY || resolved.part == Part::Quantile) {
+                // Not the part that its name promises: a number of its own.
+                skip = NONE;
+                let name = sample.name.unescape(self.body);
+                base = self.base(Class::Number, &name, Type::Unknown, resolved.family);
+            }
+        }
+        let set = self.labels(sample, skip)?;
+        let placed =
+            |owner| Placed { action: Action::Ignore, row: NO_ROW, family: resolved.family, owner };
+        self.placed.push(placed(line));
+        if resolved.part == Part::Created {
+            self.starts.push((base, set, line));
+            return Ok(());
+        }
+        let idx = self.draft(base, set);
+        let Some(draft) = self.drafts.get_mut(idx as usize) else { return Ok(()) };
+        let cell = match resolved.part {
+            Part::Count => &mut draft.count,
+            Part::Bucket if bound == f64::INFINITY => &mut draft.inf,
+            Part::Bucket | Part::Quantile if skip != NONE => {
+                self.members.push(Member { draft: idx, bound, line });
+                return Ok(());
+            }
+            _ => &mut draft.value,
+        };
+        if draft.synthetic || *cell != NONE {
+            let owner = if draft.synthetic { NONE } else { *cell };
+            if let Some(last) = self.placed.last_mut() {
+                last.owner = owner;
+            }
+        } else {
+            *cell = line;
+        }
+        Ok(())
+    }
+
+    fn name(&mut self, sample: &RawSample) -> (Resolved, u32) {
+        let raw = sample.name.span.of(self.body);
+        if let Some((last, resolved, base)) = self.last
+            && last == raw
+        {
+            return (resolved, base);
+        }
+        let (resolved, base) = match self.names.get(raw) {
+            Some(known) => *known,
+            None => {
+                let name = sample.name.unescape(self.body);
+                let resolved = self.families.resolve(&name);
+                let text = name.get(..resolved.base_bytes).unwrap_or(&name);
+                let base = if resolved.part == Part::Created {
+                    self.parents.push((resolved.class, self.labeler.interner.str(text)));
+                    self.parents.len() as u32 - 1
+                } else {
+                    self.base(resolved.class, text, resolved.of, resolved.family)
+                };
+                self.names.insert(raw, (resolved, base));
+                (resolved, base)
+            }
+        };
+        self.last = Some((raw, resolved, base));
+        (resolved, base)
+    }
+
+    fn base(&mut self, class: Class, name: &str, of: Type, family: u32) -> u32 {
+        let name = self.labeler.interner.str(name);
+        let next = self.bases.len() as u32;
+        let idx = *self.base_of.entry((class, name.clone())).or_insert(next);
+        if idx == next {
+            self.bases.push(Base { name, class, of, family, metric: None });
+        }
+        idx
+    }
+
+    /// The place of label `name` among the sample's and its value as a number; NaN when there is none.
+    fn bound(&self, sample: &RawSample, name: &[u8]) -> (u32, f64) {
+        let (first, end) = sample.labels;
+        let labels = self.raw_labels.get(first as usize..end as usize).unwrap_or_default();
+        let found = labels.iter().position(|label| label.name.span.of(self.body) == name);
+        let Some(idx) = found else { return (NONE, f64::NAN) };
+        let value = labels.get(idx).map_or(f64::NAN, |label| {
+            float::token(label.value.span.of(self.body)).unwrap_or(f64::NAN)
+        });
+        // -0 and 0 are one bound.
+        (first + idx as u32, value + 0.0)
+    }
+
+    fn draft(&mut self, base: u32, labels: u32) -> u32 {
+        let next = self.drafts.len() as u32;
+        let idx = *self.draft_of.entry((base, labels)).or_insert(next);
+        if idx == next {
+            self.drafts.push(Draft {
+                base,
+                labels,
+                value: NONE,
+                count: NONE,
+                inf: NONE,
+                start: NONE,
+                synthetic: false,
+            });
+        }
+        idx
+    }
+
+    /// A counter's start time goes to the series with `_total` or, failing that, to the one without.
+    fn attach_start(&mut self, parent: u32, set: u32, line: u32) {
+        let Some((class, name)) = self.parents.get(parent as usize).cloned() else { return };
+        let find = |name: Str| {
+            let base = self.base_of.get(&(class, name))?;
+            let of = self.bases.get(*base as usize)?.of;
+            let draft = *self.draft_of.get(&(*base, set))?;
+            (class != Class::Number || of == Type::Counter).then_some(draft)
+        };
+        let mut found = None;
+        if class == Class::Number {
+            found = find(self.labeler.interner.str(&format!("{name}_total")));
+            self.loose |= found.is_none();
+        }
+        let found = found.or_else(|| find(name.clone()));
+        let owner = match found.and_then(|idx| self.drafts.get_mut(idx as usize)) {
+            Some(draft) => {
+                draft.start = if draft.start == NONE { line } else { draft.start };
+                draft.start
+            }
+            None => {
+                self.loose = true;
+                *self.orphans.entry((class, name, set)).or_insert(line)
+            }
+        };
+        if let Some(placed) = self.placed.get_mut(line as usize) {
+            placed.owner = owner;
+        }
+    }
+
+    fn set(&mut self, labels: Labels) -> u32 {
+        let next = self.sets.len() as u32;
+        let idx = *self.set_of.entry(labels.clone()).or_insert(next);
+        if idx == next {
+            self.sets.push(labels);
+        }
+        idx
+    }
+
+    fn list(
+        &self,
+        spelled: (u32, u32, u32),
+    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let (first, end, skip) = spelled;
+        let body = self.body;
+        let labels = self.raw_labels.get(first as usize..end as usize).unwrap_or_default();
+        labels
+            .iter()
+            .zip(first..)
+            .filter(move |(_, idx)| *idx != skip)
+            .map(move |(label, _)| (label.name.span.of(body), label.value.span.of(body)))
+    }
+
+    /// The label set of a sample without the label at `skip`.
+    fn labels(&mut self, sample: &RawSample, skip: u32) -> Result<u32, Fault> {
+        let spelled = (sample.labels.0, sample.labels.1, skip);
+        // With a limit on labels it matters whether one was skipped.
+        let limited = self.labeler.settings.limits.labels != 0;
+        let same = |other: (u32, u32, u32)| {
+            (!limited || (other.2 == NONE) == (skip == NONE))
+                && self.list(other).eq(self.list(spelled))
+        };
+        if let Some((last, set)) = self.last_labels
+            && same(last)
+        {
+            return Ok(set);
+        }
+        // Two hashes would meet only for lists that run together (`a="b"` is never `ab=""`), and `eq` decides.
+        let mut hash = 0_u64;
+        for (name, value) in self.list(spelled) {
+            hash = hash.rotate_left(5) ^ self.hasher.hash_one(name);
+            hash = hash.rotate_left(5) ^ self.hasher.hash_one(value);
+        }
+        let known = self.spelled.find(hash, |(known, other, _)| *known == hash && same(*other));
+        let set = match known.map(|known| known.2) {
+            Some(set) => set,
+            None => {
+                let labels = self.make_labels(sample, skip)?;
+                let set = self.set(labels);
+                self.spelled.insert_unique(hash, (hash, spelled, set), |entry| entry.0);
+                set
+            }
+        };
+        self.last_labels = Some((spelled, set));
+        Ok(set)
+    }
+
+    fn make_labels(&mut self, sample: &RawSample, skip: u32) -> Result<Labels, Fault> {
+        let (first, end) = sample.labels;
+        let raw = self.raw_labels.get(first as usize..end as usize).unwrap_or_default();
+        let mut labels = Vec::with_capacity(raw.len());
+        for (label, idx) in raw.iter().zip(first..) {
+            if idx != skip {
+                let name = self.str(label.name);
+                labels.push(Label { name, value: Value::Str(self.str(label.value)) });
+            }
+        }
+        let beside = usize::from(skip != NONE);
+        self.labeler.make(labels, beside).map_err(|fault| match fault {
+            LabelFault::Expected(what) => Fault::At(sample.key.at as usize, what),
+            LabelFault::Page(error) => Fault::Page(error),
+        })
+    }
+
+    fn str(&mut self, text: Text) -> Str {
+        let raw = text.span.of(self.body);
+        if let Some(known) = self.strings.get(raw).filter(|_| !text.escaped) {
+            return known.clone();
+        }
+        let shared = self.labeler.interner.str(&text.unescape(self.body));
+        if !text.escaped {
+            self.strings.insert(raw, shared.clone());
+        }
+        shared
+    }
+
+    /// True when one of the rows in the making has name and labels of `metric` and `labels`, whatever its class.
+    pub(crate) fn repeats(&self, name: &Str, labels: &Labels) -> bool {
+        [Class::Number, Class::Histogram, Class::Summary].into_iter().any(|class| {
+            let base = self.base_of.get(&(class, name.clone()));
+            base.is_some_and(|base| {
+                let set = self.set_of.get(labels);
+                set.is_some_and(|set| self.draft_of.contains_key(&(*base, *set)))
+            })
+        })
+    }
+
+    /// Puts the rows into `builder`, in order of their first lines, and gives each line its place.
+    pub(crate) fn finish(
+        &mut self,
+        builder: &mut ShapeBuilder<'_>,
+        group: u32,
+        mut slot: u32,
+    ) -> Result<(), Fault> {
+        // Mostly sorted already: buckets come ascending and one row after the other.
+        self.members.sort_by(|a, b| a.draft.cmp(&b.draft).then(a.bound.total_cmp(&b.bound)));
+        let members = std::mem::take(&mut self.members);
+        let mut rest = members.as_slice();
+        let mut bounds = Vec::new();
+        for idx in 0..self.drafts.len() {
+            let Some(draft) = self.drafts.get(idx).copied() else { break };
+            let own = rest.iter().take_while(|member| member.draft == idx as u32).count();
+            let (mine, others) = rest.split_at_checked(own).unwrap_or((rest, &[]));
+            rest = others;
+            if draft.synthetic {
+                continue;
+            }
+            self.dedup(mine, &mut bounds);
+            let class = self.bases.get(draft.base as usize).map(|base| base.class);
+            let kept = match class {
+                Some(Class::Histogram) => draft.count != NONE || draft.inf != NONE || own > 0,
+                _ => draft.value != NONE || draft.count != NONE || own > 0,
+            };
+            if !kept {
+                self.loose = true;
+                self.place(draft.value, NO_ROW, Action::Incomplete);
+                continue;
+            }
+            let Some(metric) = self.metric(draft.base, &bounds) else { continue };
+            let Some(labels) = self.sets.get(draft.labels as usize) else { continue };
+            let row = builder.push(group, &metric, labels)?;
+            let home = Home { row, slot };
+            slot += metric.kind.slots();
+            match class {
+                Some(Class::Histogram) => self.place_histogram(draft, home, mine),
+                Some(Class::Summary) => self.place_summary(draft, home, mine),
+                _ => self.place(draft.value, home.row, Action::Value(home.slot)),
+            }
+            self.place(draft.start, home.row, Action::Start);
+        }
+        Ok(())
+    }
+
+    /// Bounds of `members`, ascending; a bound's later lines are its first line's duplicates.
+    fn dedup(&mut self, members: &[Member], bounds: &mut Vec<f64>) {
+        bounds.clear();
+        let mut owner = NONE;
+        for member in members {
+            if bounds.last() == Some(&member.bound) {
+                if let Some(placed) = self.placed.get_mut(member.line as usize) {
+                    placed.owner = owner;
+                }
+            } else {
+                bounds.push(member.bound);
+                owner = member.line;
+            }
+        }
+    }
+
+    fn place(&mut self, line: u32, row: RowId, action: Action) {
+        if let Some(placed) = self.placed.get_mut(line as usize) {
+            (placed.row, placed.action) = (row, action);
+        }
+    }
+
+    fn place_members(&mut self, home: Home, members: &[Member]) -> u32 {
+        let mut slot = home.slot + 2;
+        for member in members {
+            if self.placed.get(member.line as usize).is_some_and(|p| p.owner == member.line) {
+                self.place(member.line, home.row, Action::Value(slot));
+                slot += 1;
+            }
+        }
+        slot
+    }
+
+    fn place_histogram(&mut self, draft: Draft, home: Home, members: &[Member]) {
+        let end = self.place_members(home, members);
+        let (sum, count) = (home.slot, home.slot + 1);
+        if draft.value == NONE {
+            self.fixes.push(Fix::Nan(sum));
+        }
+        self.place(draft.value, home.row, Action::Value(sum));
+        match (draft.count, draft.inf) {
+            // At least one bucket is there: what it counts is all that is known.
+            (NONE, NONE) => self.fixes.push(Fix::Copy { from: end - 1, to: count }),
+            (NONE, inf) => self.place(inf, home.row, Action::Value(count)),
+            (line, inf) => {
+                self.place(line, home.row, Action::Value(count));
+                self.place(inf, home.row, Action::Ignore);
+            }
+        }
+    }
+
+    fn place_summary(&mut self, draft: Draft, home: Home, members: &[Member]) {
+        self.place_members(home, members);
+        if draft.value == NONE {
+            self.fixes.push(Fix::Nan(home.slot));
+        }
+        self.place(draft.value, home.row, Action::Value(home.slot));
+        self.place(draft.count, home.row, Action::Value(home.slot + 1));
+    }
+
+    fn metric(&mut self, base: u32, bounds: &[f64]) -> Option<Arc<Metric>> {
+        let base = self.bases.get_mut(base as usize)?;
+        if let Some(known) = &base.metric
+            && bounds_of(&known.kind) == bounds
+        {
+            return Some(Arc::clone(known));
+        }
+        let family = self.families.get(base.family);
+        let (kind, hint) = match base.class {
+            Class::Number => base.of.number(),
+            Class::Histogram => {
+                let bounds = Bounds::new(bounds);
+                let kind = Kind::Histogram {
+                    temporality: Temporality::Cumulative,
+                    bounds,
+                    min_max: false,
+                };
+                let gauge = base.of == Type::GaugeHistogram;
+                (kind, if gauge { Hint::GaugeHistogram } else { Hint::None })
+            }
+            Class::Summary => (Kind::Summary { quantiles: Bounds::new(bounds) }, Hint::None),
+        };
+        let text = |text: Option<&str>| self.labeler.interner.str(text.unwrap_or_default());
+        let metric = Arc::new(Metric {
+            name: base.name.clone(),
+            unit: text(family.and_then(|family| family.unit.as_deref()).map(ucum)),
+            description: text(family.and_then(|family| family.help.as_deref())),
+            kind,
+            number: Number::Double,
+            hint,
+        });
+        base.metric = Some(Arc::clone(&metric));
+        Some(metric)
+    }
+}
+
+fn bounds_of(kind: &Kind) -> &[f64] {
+    match kind {
+        Kind::Histogram { bounds, .. } => bounds.as_slice(),
+        Kind::Summary { quantiles } => quantiles.as_slice(),
+        Kind::Gauge | Kind::Sum { .. } | Kind::ExponentialHistogram { .. } => &[],
+    }
+}
