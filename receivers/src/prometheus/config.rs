@@ -401,6 +401,18 @@ impl Config {
                 ));
             }
         }
+        if self.body_size_limit.get() == 0 {
+            let help = "write a size such as \"32MiB\"";
+            found.push(section.bad_value(&["body_size_limit"], "`body_size_limit` is zero", help));
+        }
+        if !self.metrics_path.starts_with('/') {
+            let help = "write a path such as \"/metrics\"";
+            found.push(section.bad_value(
+                &["metrics_path"],
+                "`metrics_path` does not begin with `/`",
+                help,
+            ));
+        }
         let credentials = [
             self.authorization.is_some(),
             self.basic_auth.is_some(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pipeline_component::Shutdown;
-use pipeline_component::telemetry::{Counter, Gauge, Telemetry, table};
+use pipeline_component::telemetry::{Gauge, Telemetry, table};
 use pipeline_model::Group;
 use pipeline_net::{Client, ClientError, ClientPlan};
 use pipeline_wire::scrape::{PageReader, PageSettings};
@@ -21,9 +21,6 @@ use super::target::{Candidate, Defaults, Key, Target};
 /// How long targets that go may take to say so before new ones start.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
-/// A loop that panicked is started again after this time.
-const RESTART_AFTER: Duration = Duration::from_secs(30);
-
 /// Distinct timeouts (and so clients) that targets may ask for.
 const CLIENTS_MAX: usize = 64;
 
@@ -32,6 +29,8 @@ pub(super) struct FleetPlan {
     pub(super) defaults: Defaults,
     pub(super) statics: Vec<Candidate>,
     pub(super) targets_max: Option<usize>,
+    /// Open files that this process may have.
+    pub(super) files_max: usize,
     pub(super) client: ClientPlan,
     /// For every target; its group is the target's own.
     pub(super) pages: PageSettings,
@@ -46,8 +45,6 @@ pub(super) struct Fleet {
     clients: HashMap<Duration, Client>,
     running: HashMap<Key, Running>,
     loops: JoinSet<()>,
-    last: Found,
-    restart_at: Option<Instant>,
     counts: Counts,
 }
 
@@ -62,7 +59,6 @@ struct Counts {
     invalid: Gauge,
     duplicate: Gauge,
     over_limit: Gauge,
-    panics: Counter,
 }
 
 /// The targets to scrape, and how many of what was found are none.
@@ -91,7 +87,6 @@ impl Fleet {
             invalid: refused("invalid"),
             duplicate: refused("duplicate"),
             over_limit: refused("limit"),
-            panics: telemetry.counter(&table::COMPONENT_PANICS, &[]),
         };
         let mut fleet = Self {
             shared,
@@ -99,8 +94,6 @@ impl Fleet {
             clients: HashMap::new(),
             running: HashMap::new(),
             loops: JoinSet::new(),
-            last: Found::default(),
-            restart_at: None,
             counts,
             plan,
         };
@@ -109,9 +102,8 @@ impl Fleet {
     }
 
     /// Scrapes what is listed and what was `found`, and nothing else any more.
-    pub(super) async fn apply(&mut self, found: Found) {
-        let wanted = self.wanted(&found);
-        self.last = found;
+    pub(super) async fn apply(&mut self, found: &Found) {
+        let wanted = self.wanted(found);
         self.tell(&wanted);
         let keys: HashSet<&Key> = wanted.targets.iter().map(|target| &target.key).collect();
         let mut leaving = HashSet::new();
@@ -139,18 +131,11 @@ impl Fleet {
         self.counts.targets.set(self.running.len() as f64);
     }
 
-    /// Waits for something to do of its own: a loop that ended although nobody asked it to. Cancel safe.
+    /// Waits for a loop that ended. Cancel safe.
     pub(super) async fn watch(&mut self) {
-        let restart_at = self.restart_at;
-        tokio::select! {
-            Some(ended) = self.loops.join_next_with_id(), if !self.loops.is_empty() => {
-                self.ended(ended);
-            }
-            () = async { tokio::time::sleep_until(restart_at.unwrap_or_else(Instant::now)).await }, if restart_at.is_some() => {
-                self.restart_at = None;
-                self.apply(self.last.clone()).await;
-            }
-            else => std::future::pending().await,
+        match self.loops.join_next_with_id().await {
+            Some(ended) => _ = self.ended(ended),
+            None => std::future::pending().await,
         }
     }
 
@@ -165,9 +150,8 @@ impl Fleet {
             Err(failure) => {
                 let id = failure.id();
                 self.running.retain(|_, running| running.id != id);
-                self.counts.panics.inc();
-                self.restart_at = Some(Instant::now() + RESTART_AFTER);
-                error!(error = %failure, "the scrapes of a target panicked; they start again in a while");
+                // Loops contain their panics, so this is one in saying good-bye.
+                error!(error = %failure, "a target ended in a panic");
                 id
             }
         }
@@ -211,6 +195,13 @@ impl Fleet {
     }
 
     fn tell(&self, wanted: &Wanted) {
+        let (targets, files_max) = (wanted.targets.len(), self.plan.files_max);
+        if targets >= files_max && (self.counts.targets.get() as usize) < files_max {
+            warn!(
+                targets,
+                files_max, "every target keeps a connection open; raise the limit of open files"
+            );
+        }
         self.counts.invalid.set(wanted.invalid as f64);
         self.counts.duplicate.set(wanted.duplicate as f64);
         let before = self.counts.over_limit.get();
@@ -261,7 +252,11 @@ impl Fleet {
         }
         let client = match tokio::task::spawn_blocking(move || Client::new(plan)).await {
             Ok(client) => client?,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            Err(failure) => match failure.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime goes down.
+                Err(_) => std::future::pending().await,
+            },
         };
         if self.clients.len() >= CLIENTS_MAX {
             self.clients.clear();

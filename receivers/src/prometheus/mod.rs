@@ -100,6 +100,7 @@ impl Prometheus {
         FleetPlan {
             defaults: config.target_defaults(&settings.id.name),
             statics: config.candidates(),
+            files_max: open_files_max(),
             targets_max: config.target_limit.map(std::num::NonZeroUsize::get),
             client: ClientPlan {
                 settings: config.client_settings(),
@@ -163,13 +164,13 @@ impl Prometheus {
     async fn run(self: Box<Self>, mut fleet: Fleet, stop: Shutdown) {
         let (out, mut found) = watch::channel(Found::default());
         let mut providers = self.discover(&out, &stop);
-        fleet.apply(Found::default()).await;
+        fleet.apply(&Found::default()).await;
         loop {
             tokio::select! {
                 () = stop.triggered() => break,
                 Ok(()) = found.changed() => {
                     let now = found.borrow_and_update().clone();
-                    fleet.apply(now).await;
+                    fleet.apply(&now).await;
                 }
                 Some(ended) = providers.join_next(), if !providers.is_empty() => {
                     if let Err(failure) = ended {

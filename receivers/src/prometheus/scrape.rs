@@ -4,10 +4,12 @@
 //! last batch says that all of it has ended; when the process stops, nothing is said, because a restarted agent goes on
 //! with the same series.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use pipeline_component::telemetry::{Counter, Gauge, Seconds, Telemetry, table};
 use pipeline_component::{ConsumeError, Consumer, RateLimiter, Shutdown, TimeSource};
 use pipeline_model::{Batch, Interner, Kind, Mark, Metric, Shape, Slot, SourceId};
@@ -15,7 +17,7 @@ use pipeline_net::{Answer, Connection, Limits};
 use pipeline_wire::scrape::{Layouts, Page, PageFormat, PagePath, PageReader, PageStats};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::buffers::Buffers;
 use super::failure::{Budget, Health, ScrapeError, without_query};
@@ -52,6 +54,7 @@ pub(super) struct Counts {
     bytes: Counter,
     success: Counter,
     skipped: Counter,
+    panics: Counter,
     cached: Counter,
     patched: Counter,
     full: Counter,
@@ -71,6 +74,7 @@ impl Counts {
             bytes: telemetry.counter(&table::SCRAPE_BYTES, &[]),
             success: scrapes("success"),
             skipped: scrapes("skipped"),
+            panics: telemetry.counter(&table::COMPONENT_PANICS, &[]),
             cached: pages("cached"),
             patched: pages("patched"),
             full: pages("full"),
@@ -158,21 +162,38 @@ impl Loop {
         }
     }
 
-    /// Scrapes until `stop` (nothing more is said) or `gone` (the last batch says that the target has ended).
+    /// Scrapes until `stop` (nothing more is said) or `gone` (the last batch says that the target has ended). After a
+    /// panic all that was ends, and it begins anew with the next interval.
     pub(super) async fn run(mut self, stop: Shutdown, gone: Shutdown) {
-        tokio::select! {
-            biased;
-            () = stop.triggered() => return,
-            () = gone.triggered() => {}
-            () = self.scrape_forever() => {}
+        loop {
+            let panicked = tokio::select! {
+                biased;
+                () = stop.triggered() => return,
+                () = gone.triggered() => false,
+                _ = AssertUnwindSafe(self.scrape_forever()).catch_unwind() => true,
+            };
+            tokio::select! {
+                () = stop.triggered() => return,
+                () = self.end() => {}
+            }
+            if !panicked {
+                return;
+            }
+            self.shared.counts.panics.inc();
+            let target = without_query(&self.target.key.url);
+            error!(%target, "the scrape of a target panicked; it starts again with the next interval");
+            self.reader = PageReader::new(self.reader.settings().clone());
+            self.source = SourceId::next();
+            self.schedule.advance(Instant::now());
         }
+    }
+
+    /// Says that all series of the target have ended, if there were any.
+    async fn end(&mut self) {
         let Some(shape) = self.shape.take() else { return };
         let batch = Batch::end(self.source, shape, self.shared.clock.now());
-        let until = Instant::now() + END_WITHIN;
-        tokio::select! {
-            () = stop.triggered() => {}
-            () = self.deliver(batch, until) => {}
-        }
+        self.deliver(batch, Instant::now() + END_WITHIN).await;
+        self.shape = None;
     }
 
     async fn scrape_forever(&mut self) {

@@ -5,6 +5,7 @@ mod discovery;
 mod scrapes;
 mod server;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ struct Sink {
     batches: Mutex<Vec<Batch>>,
     arrived: watch::Sender<usize>,
     refuse: Mutex<Option<ConsumeError>>,
+    panics: AtomicU32,
 }
 
 impl Consumer for Sink {
@@ -33,6 +35,11 @@ impl Consumer for Sink {
         Box::pin(async move {
             if let Some(error) = self.refuse.lock().unwrap().clone() {
                 return Err(error);
+            }
+            let panics = self.panics.load(Ordering::Relaxed);
+            if panics > 0 {
+                self.panics.store(panics - 1, Ordering::Relaxed);
+                panic!("as the test wants");
             }
             self.batches.lock().unwrap().push(batch);
             self.arrived.send_modify(|n| *n += 1);
@@ -64,6 +71,7 @@ async fn run(toml: &str) -> Rig {
         batches: Mutex::default(),
         arrived: watch::Sender::new(0),
         refuse: Mutex::default(),
+        panics: AtomicU32::new(0),
     });
     let stop = Shutdown::new();
     let running = Box::new(receiver).start(Arc::<Sink>::clone(&sink), stop.clone()).await.unwrap();

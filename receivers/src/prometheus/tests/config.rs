@@ -76,6 +76,10 @@ fn the_accept_header_of_prometheus() {
 fn every_fault_at_its_place() {
     assert_eq!(errors("interval = \"1s\""), ["1: nothing to scrape"]);
     assert_eq!(
+        errors("targets = [\"h\"]\nmetrics_path = \"m\"\nbody_size_limit = \"0B\""),
+        ["3: `body_size_limit` is zero", "2: `metrics_path` does not begin with `/`"]
+    );
+    assert_eq!(
         errors(
             "interval = \"0s\"\ntargets = [\n  \"h:1\",\n  \"h:1/metrics\",\n]\nfile_sd = { files = [\n  \"t.yml\",\n] }\n\
              bearer_token = \"a\"\nbearer_token_file = \"b\"\nscrape_protocols = [\"text\", \"text\"]"

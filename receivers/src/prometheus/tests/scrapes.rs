@@ -1,6 +1,7 @@
 //! One target and its moods.
 
 use std::io::Write as _;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pipeline_component::ConsumeError;
@@ -251,6 +252,19 @@ async fn a_pipeline_that_is_full_gets_the_newest_scrape_and_every_stale_mark() {
         Some(Mark::Stale),
         "said again, because nobody has heard it"
     );
+}
+
+#[tokio::test]
+async fn a_panic_ends_the_series_and_the_target_goes_on() {
+    let server = Server::start(PAGE).await;
+    let rig = run(&config(&server, "")).await;
+    let (first, old) = rig.up(0, 1.0).await;
+    rig.sink.panics.store(1, Ordering::Relaxed);
+    let (ended, end) = rig.batch(first, |batch| batch.ended).await;
+    assert_eq!(end.source, old.source);
+    let (_, new) = rig.up(ended, 1.0).await;
+    assert_ne!(new.source, old.source);
+    assert_eq!(rig.telemetry.counter(&table::COMPONENT_PANICS, &[]).get(), 1);
 }
 
 #[tokio::test]
