@@ -21,14 +21,14 @@ pub(crate) fn colour(choice: Color, is_terminal: bool) -> bool {
 pub(crate) fn answer(text: &str) {
     let mut out = io::stdout().lock();
     // Nobody is left to tell when standard output or error is closed.
-    _ = out.write_all(text.as_bytes()).and_then(|()| {
+    drop(out.write_all(text.as_bytes()).and_then(|()| {
         if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") }
-    });
-    _ = out.flush();
+    }));
+    drop(out.flush());
 }
 
 /// Writes a remark to standard error.
 pub(crate) fn remark(text: &str) {
     let mut err = io::stderr().lock();
-    _ = writeln!(err, "{}", text.trim_end_matches('\n'));
+    drop(writeln!(err, "{}", text.trim_end_matches('\n')));
 }

@@ -153,16 +153,17 @@ pub(crate) fn explain(what: &str) -> Exit {
     });
     let known: Vec<_> = known.collect();
     if let Some((name, setting)) = known.iter().find(|(name, _)| name == what) {
-        let default = if setting.default.is_empty() { "none" } else { setting.default.as_str() };
+        let default = setting.default.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
         answer(&format!(
             "{name}\n  {}\n\n  type     {}\n  default  {default}\n  required {}\n",
             setting.description,
-            setting.kind,
+            setting.type_words,
             if setting.required { "yes" } else { "no" }
         ));
         return Exit::Fine;
     }
-    let names = known.iter().map(|(name, _)| name.as_str()).chain(codes::all());
+    let mut names: Vec<&str> = codes::all().collect();
+    names.extend(known.iter().map(|(name, _)| name.as_str()));
     let hint = similar(what, names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     remark(&format!(
         "error: no setting or error code `{what}`{hint}\nhelp: write it as receivers.prometheus.interval (with the type's name) or config::unknown-key"

@@ -2,5 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where it stands")]
 
+mod agent;
+mod bad_input;
+mod cli;
+mod conformance;
+mod demo;
+mod engines;
+mod parts;
 mod reference;
 mod tidy;
