@@ -2,6 +2,8 @@
 
 use pipeline_model::{Hint, Kind, Metric, Temporality};
 
+use crate::scrape::unit::ucum;
+
 /// The type on a `# TYPE` line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Type {
@@ -75,4 +77,10 @@ impl Type {
             Self::GaugeHistogram => "gaugehistogram",
         }
     }
+}
+
+/// The word for `unit` (UCUM) on a `# UNIT` line, which may only stand where the family's name ends in that word.
+pub(super) fn unit_word<'a>(family: &'a str, unit: &str) -> Option<&'a str> {
+    let (_, word) = family.rsplit_once('_')?;
+    (!unit.is_empty() && ucum(word) == unit).then_some(word)
 }

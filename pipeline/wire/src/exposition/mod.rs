@@ -24,12 +24,13 @@ mod protobuf;
 mod snapshot;
 mod state;
 mod text;
-mod units;
 
 pub use escape::Escaping;
 pub use snapshot::{Only, Snapshot};
 pub use state::{Dropped, Exposition};
 
+#[cfg(test)]
+mod roundtrip;
 #[cfg(test)]
 mod tests;
 

@@ -3,12 +3,12 @@
 use pipeline_model::{Batch, Extras, Mark, Series, Slot};
 use prost::Message;
 
-use super::family::Type;
+use super::family::{Type, unit_word};
 use super::index::{Layout, reserved_label};
 use super::label_text::{BoundTexts, escaped_labels};
 use super::snapshot::{Only, Snapshot, View, bit};
 use super::text::{family_names, latest};
-use super::{Escaping, Options, native, units};
+use super::{Escaping, Options, native};
 use crate::proto::client_model::{
     Bucket, Counter, Exemplar, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
     Quantile, Summary, Timestamp, Untyped,
@@ -29,7 +29,7 @@ pub(super) fn render(
         let mut family = MetricFamily {
             help: Some(head.metric.description.to_string()).filter(|help| !help.is_empty()),
             r#type: Some(type_of(name.ty) as i32),
-            unit: units::word(&name.family, &head.metric.unit).map(str::to_owned),
+            unit: unit_word(&name.family, &head.metric.unit).map(str::to_owned),
             name: Some(name.family),
             metric: Vec::new(),
         };

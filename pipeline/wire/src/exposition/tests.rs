@@ -337,19 +337,20 @@ fn names_quoted() {
         Format::OpenMetrics,
         Escaping::AllowUtf8,
         &expect![[r##"
-        # HELP "gen_ai.tokens" Dots.
-        # TYPE "gen_ai.tokens" counter
-        {"gen_ai.tokens_total","service.name"="a\"b"} 1
-        # TYPE "größe" gauge
-        {"größe","service.name"="a\"b",plain="z"} 1
-        # HELP "http.time_s" Time.
-        # TYPE "http.time_s" histogram
-        {"http.time_s_bucket","service.name"="a\"b","9lives"="x","url:part"="y",le="1.0"} 1
-        {"http.time_s_bucket","service.name"="a\"b","9lives"="x","url:part"="y",le="+Inf"} 2
-        {"http.time_s_sum","service.name"="a\"b","9lives"="x","url:part"="y"} 1
-        {"http.time_s_count","service.name"="a\"b","9lives"="x","url:part"="y"} 2
-        # EOF
-    "##]],
+            # HELP "gen_ai.tokens" Dots.
+            # TYPE "gen_ai.tokens" counter
+            {"gen_ai.tokens_total","service.name"="a\"b"} 1
+            # TYPE "größe" gauge
+            {"größe","service.name"="a\"b",plain="z"} 1
+            # HELP "http.time_s" Time.
+            # TYPE "http.time_s" histogram
+            # UNIT "http.time_s" s
+            {"http.time_s_bucket","service.name"="a\"b","9lives"="x","url:part"="y",le="1.0"} 1
+            {"http.time_s_bucket","service.name"="a\"b","9lives"="x","url:part"="y",le="+Inf"} 2
+            {"http.time_s_sum","service.name"="a\"b","9lives"="x","url:part"="y"} 1
+            {"http.time_s_count","service.name"="a\"b","9lives"="x","url:part"="y"} 2
+            # EOF
+        "##]],
     );
 }
 

@@ -6,12 +6,12 @@ use foldhash::{HashSet, HashSetExt};
 use pipeline_model::{Batch, Exemplar, Mark, Slot};
 
 use super::escape::{is_legal_metric, metric_name, push_help, push_name};
-use super::family::Type;
+use super::family::{Type, unit_word};
 use super::index::{Layout, Row, Span};
 use super::label_text::{BoundTexts, escaped_labels};
 use super::number::{push_double, push_int, push_seconds, push_slot};
 use super::snapshot::{FamilyHead, Only, Snapshot, SourceTexts, View, bit};
-use super::{Escaping, Options, escape, units};
+use super::{Escaping, Options, escape};
 
 /// Exemplars may carry this many characters of names and values. Source: OpenMetrics 1.0.
 const EXEMPLAR_CHARS_MAX: usize = 128;
@@ -122,7 +122,7 @@ impl Head {
         }
         let word = if open_metrics { ty.open_metrics_word() } else { ty.text_word() };
         line("# TYPE ", &mut |out| out.extend_from_slice(word.as_bytes()));
-        if open_metrics && let Some(unit) = units::word(family, &metric.unit) {
+        if open_metrics && let Some(unit) = unit_word(family, &metric.unit) {
             line("# UNIT ", &mut |out| out.extend_from_slice(unit.as_bytes()));
         }
         let (sum, count) = if open_metrics && *ty == Type::GaugeHistogram {

@@ -21,7 +21,7 @@ mod lex;
 mod native;
 mod protobuf;
 mod rows;
-mod unit;
+pub(crate) mod unit;
 mod walk;
 
 #[cfg(test)]
