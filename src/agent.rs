@@ -27,7 +27,8 @@ const THREADS_MAX: usize = 4;
 /// What is wrong with the files, told on standard error already.
 pub(crate) fn load(global: &Global) -> Result<Document, Exit> {
     let loaded = if global.config.is_empty() {
-        Document::parse("default.toml", DEFAULT_CONFIG).and_then(|document| document.with_sets(&global.set))
+        Document::parse("default.toml", DEFAULT_CONFIG)
+            .and_then(|document| document.with_sets(&global.set))
     } else {
         Document::load(&global.config, &global.set)
     };
@@ -71,11 +72,17 @@ pub(crate) fn build(document: &Document, telemetry: &Telemetry) -> Result<Built,
     }
 }
 
+/// What the log calls the configuration.
+pub(crate) fn name(files: &[PathBuf]) -> String {
+    let shown: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    if shown.is_empty() { "embedded default".to_owned() } else { shown.join(", ") }
+}
+
 /// Runs `built` until a signal, or until `until` resolves, and drains it.
 pub(crate) fn run(
     built: Built,
     telemetry: Telemetry,
-    files: &[PathBuf],
+    config: &str,
     until: impl Future<Output = ()> + Send,
 ) -> Exit {
     let began = Instant::now();
@@ -92,7 +99,7 @@ pub(crate) fn run(
             return Exit::Failed;
         }
     };
-    let exit = runtime.block_on(serve(built, telemetry, files, until, began));
+    let exit = runtime.block_on(serve(built, telemetry, config, until, began));
     // A blocked write to a closed pipe must not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     exit
@@ -101,7 +108,7 @@ pub(crate) fn run(
 async fn serve(
     built: Built,
     telemetry: Telemetry,
-    files: &[PathBuf],
+    config: &str,
     until: impl Future<Output = ()> + Send,
     began: Instant,
 ) -> Exit {
@@ -109,14 +116,14 @@ async fn serve(
     let version = env!("CARGO_PKG_VERSION");
     let build_info = telemetry.gauge(&table::BUILD_INFO, &[("version", version)]);
     build_info.set(1.0);
-    let shown: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-    let config = if shown.is_empty() { "embedded default".to_owned() } else { shown.join(", ") };
     info!(version, config, "inferometer starts");
     let (receivers, exporters) = graph.counts();
     let (stop, stop_admin) = (Shutdown::new(), Shutdown::new());
     let mut admin_task = tokio::task::JoinSet::new();
     if admin.enabled {
-        match pipeline_admin::start(admin, graph.health(), telemetry.clone(), stop_admin.clone()).await {
+        match pipeline_admin::start(admin, graph.health(), telemetry.clone(), stop_admin.clone())
+            .await
+        {
             Ok((_, running)) => drop(admin_task.spawn(running)),
             Err(wrong) => return start_failed(&wrong),
         }

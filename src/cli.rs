@@ -33,13 +33,26 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// Configuration file or folder of *.toml; repeat to merge, later wins.
-    #[arg(short, long, global = true, value_name = "FILE", env = "INFEROMETER_CONFIG", value_delimiter = ',')]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "INFEROMETER_CONFIG",
+        value_delimiter = ','
+    )]
     pub(crate) config: Vec<PathBuf>,
     /// One setting on top of the files: receivers.engines.interval=5s.
     #[arg(long, global = true, value_name = "KEY=VALUE", env = "INFEROMETER_SET")]
     pub(crate) set: Vec<String>,
     /// What is logged: error, warn, info, debug, trace.
-    #[arg(long, global = true, value_name = "LEVEL", env = "INFEROMETER_LOG_LEVEL", default_value = "info")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "LEVEL",
+        env = "INFEROMETER_LOG_LEVEL",
+        default_value = "info"
+    )]
     pub(crate) log_level: tracing::level_filters::LevelFilter,
     /// How it is logged.
     #[arg(long, global = true, value_enum, env = "INFEROMETER_LOG_FORMAT", default_value_t = LogFormat::Auto)]

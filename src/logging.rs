@@ -86,7 +86,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let level = *event.metadata().level();
@@ -137,6 +142,7 @@ fn pretty(out: &mut Writer<'_>, time: &str, level: Level, fields: &Fields) -> fm
 }
 
 fn quoted(out: &mut Writer<'_>, text: &str) -> fmt::Result {
-    let plain = !text.is_empty() && !text.contains(|c: char| c <= ' ' || c == '"' || c == '=' || c == '\\');
+    let plain =
+        !text.is_empty() && !text.contains(|c: char| c <= ' ' || c == '"' || c == '=' || c == '\\');
     if plain { out.write_str(text) } else { write!(out, "{text:?}") }
 }

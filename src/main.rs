@@ -33,7 +33,9 @@ fn main() -> ExitCode {
         Command::Run => commands::run::run(&global),
         Command::Check { deny_warnings } => commands::check::check(&global, deny_warnings),
         Command::Config { command } => match command {
-            ConfigCommand::Show { key, given } => commands::config::show(&global, key.as_deref(), given),
+            ConfigCommand::Show { key, given } => {
+                commands::config::show(&global, key.as_deref(), given)
+            }
             ConfigCommand::Explain { what } => commands::config::explain(&what),
             ConfigCommand::Schema => commands::config::schema(),
         },

@@ -21,9 +21,10 @@ pub(crate) fn colour(choice: Color, is_terminal: bool) -> bool {
 pub(crate) fn answer(text: &str) {
     let mut out = io::stdout().lock();
     // Nobody is left to tell when standard output or error is closed.
-    drop(out.write_all(text.as_bytes()).and_then(|()| {
-        if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") }
-    }));
+    drop(
+        out.write_all(text.as_bytes())
+            .and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") }),
+    );
     drop(out.flush());
 }
 

@@ -24,7 +24,9 @@ pub(crate) fn components(json: bool) -> Exit {
     } else {
         let lines: Vec<String> = rows
             .iter()
-            .map(|[kind, name, stability, summary]| format!("{kind:<10} {name:<12} {stability:<7} {summary}"))
+            .map(|[kind, name, stability, summary]| {
+                format!("{kind:<10} {name:<12} {stability:<7} {summary}")
+            })
             .collect();
         answer(&lines.join("\n"));
     }

@@ -36,7 +36,9 @@ pub(crate) fn show(global: &Global, key: Option<&str>, given: bool) -> Exit {
         parts = match at_key(parts, key) {
             Some(part) => vec![part],
             None => {
-                remark(&format!("error: nothing is configured at `{key}`\nhelp: `inferometer config show` shows all"));
+                remark(&format!(
+                    "error: nothing is configured at `{key}`\nhelp: `inferometer config show` shows all"
+                ));
                 return Exit::Usage;
             }
         };
@@ -54,7 +56,10 @@ fn effective(document: &Document) -> Result<Vec<Part>, Diagnostics> {
     let mut found = Diagnostics::new();
     let mut parts = vec![
         Part { path: path(&["service"]), value: table::<Service>(document, "service", &mut found) },
-        Part { path: path(&["admin"]), value: table::<AdminSettings>(document, "admin", &mut found) },
+        Part {
+            path: path(&["admin"]),
+            value: table::<AdminSettings>(document, "admin", &mut found),
+        },
     ];
     let all = factories();
     parts.extend(components(document, "receivers", &all.receivers, &mut found));
@@ -66,7 +71,9 @@ fn effective(document: &Document) -> Result<Vec<Part>, Diagnostics> {
         }
     }
     // Names and types that do not fit are told by the same check that `run` makes.
-    found.keep(agent::build(document, &pipeline_component::telemetry::Telemetry::default()).map(drop));
+    found.keep(
+        agent::build(document, &pipeline_component::telemetry::Telemetry::default()).map(drop),
+    );
     if found.has_errors() { Err(found) } else { Ok(parts) }
 }
 
@@ -97,7 +104,9 @@ fn components<B>(
     let mut parts = Vec::new();
     for (name, section) in document.table(&[kind]) {
         let type_name = section.text(&["type"]).map_or_else(|| name.clone(), |(text, _)| text);
-        let Some(factory) = factories.iter().find(|factory| factory.type_name == type_name) else { continue };
+        let Some(factory) = factories.iter().find(|factory| factory.type_name == type_name) else {
+            continue;
+        };
         if let Some(mut value) = found.keep((factory.effective)(&section)) {
             if let Some(table) = value.as_table_mut() {
                 table.insert("type".to_owned(), factory.type_name.into());
@@ -149,11 +158,14 @@ pub(crate) fn explain(what: &str) -> Exit {
     }
     let schemas = schemas();
     let known = schemas.iter().flat_map(|(table, schema)| {
-        reference::settings(schema).into_iter().map(move |setting| (format!("{table}.{}", setting.path), setting))
+        reference::settings(schema)
+            .into_iter()
+            .map(move |setting| (format!("{table}.{}", setting.path), setting))
     });
     let known: Vec<_> = known.collect();
     if let Some((name, setting)) = known.iter().find(|(name, _)| name == what) {
-        let default = setting.default.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+        let default =
+            setting.default.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
         answer(&format!(
             "{name}\n  {}\n\n  type     {}\n  default  {default}\n  required {}\n",
             setting.description,
@@ -164,7 +176,8 @@ pub(crate) fn explain(what: &str) -> Exit {
     }
     let mut names: Vec<&str> = codes::all().collect();
     names.extend(known.iter().map(|(name, _)| name.as_str()));
-    let hint = similar(what, names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    let hint =
+        similar(what, names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     remark(&format!(
         "error: no setting or error code `{what}`{hint}\nhelp: write it as receivers.prometheus.interval (with the type's name) or config::unknown-key"
     ));

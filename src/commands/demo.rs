@@ -52,7 +52,7 @@ pub(crate) fn demo(global: &Global, args: &DemoArgs) -> Exit {
                     None => std::future::pending().await,
                 }
             };
-            agent::run(built, telemetry, &[], until)
+            agent::run(built, telemetry, "demo", until)
         }
         Err(found) => {
             agent::tell(global, &found);
@@ -100,7 +100,9 @@ fn write_targets(fleet: &Fleet, folder: &Path) -> std::io::Result<()> {
 }
 
 fn introduction(fleet: &Fleet, args: &DemoArgs) -> String {
-    let mut text = "A simulated fleet (no GPU, no real model), scraped over HTTP by the normal pipeline:\n".to_owned();
+    let mut text =
+        "A simulated fleet (no GPU, no real model), scraped over HTTP by the normal pipeline:\n"
+            .to_owned();
     for engine in 0..fleet.len() {
         let spec = fleet.spec(engine);
         // Writing to a String cannot fail.
@@ -114,9 +116,15 @@ fn introduction(fleet: &Fleet, args: &DemoArgs) -> String {
             fleet.address(engine)
         );
     }
-    _ = writeln!(text, "Load rises and falls within four minutes; the old engine restarts now and then.");
+    _ = writeln!(
+        text,
+        "Load rises and falls within four minutes; the old engine restarts now and then."
+    );
     _ = writeln!(text, "\n  curl http://{}/metrics      what Prometheus would scrape", args.listen);
-    _ = writeln!(text, "  curl http://127.0.0.1:9465/metrics      what inferometer says about itself");
+    _ = writeln!(
+        text,
+        "  curl http://127.0.0.1:9465/metrics      what inferometer says about itself"
+    );
     _ = writeln!(text, "\nCtrl-C stops it.");
     text
 }

@@ -15,7 +15,9 @@ pub(crate) fn list(as_json: bool) -> Exit {
     } else {
         let lines: Vec<String> = CONTRACT
             .iter()
-            .map(|m| format!("{:<52} {:<9} {:<13} {}", contract.name(m), m.kind.as_str(), m.unit, m.help))
+            .map(|m| {
+                format!("{:<52} {:<9} {:<13} {}", contract.name(m), m.kind.as_str(), m.unit, m.help)
+            })
             .collect();
         answer(&lines.join("\n"));
     }
@@ -41,11 +43,15 @@ pub(crate) fn explain(name: &str, as_json: bool) -> Exit {
     let contract = Contract::default();
     let bare = name.strip_prefix(&format!("{DEFAULT_PREFIX}_")).unwrap_or(name);
     let Some(metric) = CONTRACT.iter().find(|metric| metric.name == bare) else {
-        let near = CONTRACT
-            .iter()
-            .max_by(|a, b| strsim::jaro_winkler(bare, a.name).total_cmp(&strsim::jaro_winkler(bare, b.name)));
-        let hint = near.map(|near| format!("; did you mean `{}`?", contract.name(near))).unwrap_or_default();
-        remark(&format!("error: no metric `{name}` in the contract{hint}\nhelp: `inferometer metrics list` shows all"));
+        let near = CONTRACT.iter().max_by(|a, b| {
+            strsim::jaro_winkler(bare, a.name).total_cmp(&strsim::jaro_winkler(bare, b.name))
+        });
+        let hint = near
+            .map(|near| format!("; did you mean `{}`?", contract.name(near)))
+            .unwrap_or_default();
+        remark(&format!(
+            "error: no metric `{name}` in the contract{hint}\nhelp: `inferometer metrics list` shows all"
+        ));
         return Exit::Usage;
     };
     if as_json {
@@ -64,12 +70,17 @@ pub(crate) fn explain(name: &str, as_json: bool) -> Exit {
     let required: Vec<&str> = metric.required_names().collect();
     for label in metric.label_names() {
         let need = if required.contains(&label) { "required" } else { "only with an environment" };
-        let values = label_values(label).map(|values| format!("; one of {}", values.join(", "))).unwrap_or_default();
+        let values = label_values(label)
+            .map(|values| format!("; one of {}", values.join(", ")))
+            .unwrap_or_default();
         text.push_str(&format!("    {label:<18} {need}{values}\n"));
     }
     if let Some(buckets) = metric.buckets {
         let bounds: Vec<String> = buckets.iter().map(f64::to_string).collect();
-        text.push_str(&format!("  bounds  {} (an engine's own histogram keeps its own)\n", bounds.join(" ")));
+        text.push_str(&format!(
+            "  bounds  {} (an engine's own histogram keeps its own)\n",
+            bounds.join(" ")
+        ));
     }
     answer(&text);
     Exit::Fine

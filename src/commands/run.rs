@@ -19,7 +19,7 @@ pub(crate) fn run(global: &Global) -> Exit {
             if !built.warnings.is_empty() {
                 agent::tell(global, &built.warnings);
             }
-            agent::run(built, telemetry, &global.config, std::future::pending())
+            agent::run(built, telemetry, &agent::name(&global.config), std::future::pending())
         }
         Err(found) => {
             agent::tell(global, &found);

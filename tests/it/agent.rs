@@ -18,7 +18,11 @@ pub(crate) struct Engines {
 
 impl Engines {
     pub(crate) fn start(spec: FleetSpec) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let fleet = runtime.block_on(Fleet::start(spec)).unwrap();
         Self { runtime, fleet }
     }
@@ -68,7 +72,8 @@ impl Agent {
 
     /// The exposition in the format that `accept` asks for.
     pub(crate) fn page_as(&self, accept: &str) -> Answer {
-        get_with(&self.exposition, "/metrics", &[("Accept", accept)]).expect("the exposition answers")
+        get_with(&self.exposition, "/metrics", &[("Accept", accept)])
+            .expect("the exposition answers")
     }
 
     /// What the agent says about itself.

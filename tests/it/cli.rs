@@ -41,16 +41,23 @@ fn answers_go_to_standard_output() {
 
 #[test]
 fn answers_in_json_parse() {
-    for args in [&["version", "--json"][..], &["components", "--json"], &["metrics", "list", "--json"], &["config", "schema"], &["config", "show", "--json"]] {
+    for args in [
+        &["version", "--json"][..],
+        &["components", "--json"],
+        &["metrics", "list", "--json"],
+        &["config", "schema"],
+        &["config", "show", "--json"],
+    ] {
         let (code, out, _) = run(args);
         assert_eq!(code, 0, "{args:?}");
-        serde_json::from_str::<serde_json::Value>(&out).unwrap_or_else(|wrong| panic!("{args:?}: {wrong}\n{out}"));
+        serde_json::from_str::<serde_json::Value>(&out)
+            .unwrap_or_else(|wrong| panic!("{args:?}: {wrong}\n{out}"));
     }
 }
 
 #[test]
 fn wrong_usage_is_code_2_and_says_what_was_meant() {
-    let (code, out, err) = run(&["rnu"]);
+    let (code, out, err) = run(&["runn"]);
     assert_eq!((code, out.as_str()), (2, ""));
     assert!(err.contains("'run'"), "{err}");
     let (code, _, err) = run(&["metrics", "explain", "concurent_requests"]);
@@ -83,7 +90,11 @@ fn a_wrong_configuration_is_code_4_with_every_error_located() {
     let (code, out, err) = run_with(config, &["check", "--json"]);
     assert_eq!((code, err.as_str()), (4, ""));
     let found: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(found.as_array().unwrap().iter().filter(|one| one["severity"] == 1).count(), 3, "{found:#}");
+    assert_eq!(
+        found.as_array().unwrap().iter().filter(|one| one["severity"] == 1).count(),
+        3,
+        "{found:#}"
+    );
 }
 
 #[test]
@@ -113,8 +124,10 @@ fn secrets_are_never_shown() {
 fn a_taken_port_is_code_6_and_says_what_to_do() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let config = crate::agent::config("targets = [\"127.0.0.1:1\"]")
-        .replace("[exporters.prometheus]\nlisten = \"127.0.0.1:0\"", &format!("[exporters.prometheus]\nlisten = \"{address}\""));
+    let config = crate::agent::config("targets = [\"127.0.0.1:1\"]").replace(
+        "[exporters.prometheus]\nlisten = \"127.0.0.1:0\"",
+        &format!("[exporters.prometheus]\nlisten = \"{address}\""),
+    );
     let (code, _, err) = run_with(&config, &["run"]);
     assert_eq!(code, 6, "{err}");
     assert!(err.contains(&format!("another process listens on {address}")), "{err}");
@@ -129,8 +142,14 @@ fn every_file_to_start_from_is_valid() {
         let shown = path.display().to_string();
         let mut command = std::process::Command::new(BINARY);
         for name in [
-            "INFEROMETER_TOKEN", "INFEROMETER_POD_ID_KEY", "POD_NAME", "POD_NAMESPACE", "MODEL_ID", "MODEL_NAME",
-            "DEPLOYMENT_ID", "NODE_NAME",
+            "INFEROMETER_TOKEN",
+            "INFEROMETER_POD_ID_KEY",
+            "POD_NAME",
+            "POD_NAMESPACE",
+            "MODEL_ID",
+            "MODEL_NAME",
+            "DEPLOYMENT_ID",
+            "NODE_NAME",
         ] {
             command.env(name, "a-value-of-the-test-long-enough");
         }

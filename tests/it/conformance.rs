@@ -45,15 +45,22 @@ fn source_page(contract: &Contract) -> String {
     let mut page = String::new();
     for metric in CONTRACT {
         let (name, labels) = (contract.name(metric), own_labels(metric));
-        page.push_str(&format!("# HELP {name} somebody else's words\n# TYPE {name} {}\n", metric.kind.as_str()));
+        page.push_str(&format!(
+            "# HELP {name} somebody else's words\n# TYPE {name} {}\n",
+            metric.kind.as_str()
+        ));
         match metric.kind {
             ContractType::Histogram => {
-                for bound in metric.buckets.unwrap().iter().map(f64::to_string).chain(["+Inf".to_owned()]) {
+                for bound in
+                    metric.buckets.unwrap().iter().map(f64::to_string).chain(["+Inf".to_owned()])
+                {
                     page.push_str(&format!("{name}_bucket{{{labels},le=\"{bound}\"}} 4\n"));
                 }
                 page.push_str(&format!("{name}_sum{{{labels}}} 2\n{name}_count{{{labels}}} 4\n"));
             }
-            ContractType::Counter | ContractType::Gauge => page.push_str(&format!("{name}{{{labels}}} 7\n")),
+            ContractType::Counter | ContractType::Gauge => {
+                page.push_str(&format!("{name}{{{labels}}} 7\n"))
+            }
         }
     }
     page
@@ -65,30 +72,50 @@ fn agent_for(contract: &Contract, prefix: &str, environment: &str) -> Agent {
         "model_id = \"m1\", model_name = \"Model One\", deployment_id = \"d1\", replica = \"abcde\", \
          pod = \"vllm-7d9f-abcde\", namespace = \"prod\"{environment}"
     );
-    let receiver = format!("[[receivers.engines.static]]\ntargets = [\"{address}\"]\nlabels = {{ {labels} }}\n");
-    Agent::start(&config(&receiver).replace("[service]\n", &format!("[service]\nmetric_prefix = \"{prefix}\"\n")))
+    let receiver = format!(
+        "[[receivers.engines.static]]\ntargets = [\"{address}\"]\nlabels = {{ {labels} }}\n"
+    );
+    Agent::start(
+        &config(&receiver)
+            .replace("[service]\n", &format!("[service]\nmetric_prefix = \"{prefix}\"\n")),
+    )
 }
 
 fn check(prefix: &str, with_environment: bool) {
     let contract = Contract::new(prefix);
-    let environment = if with_environment { ", environment = \"production\", rollout_phase = \"stable\"" } else { "" };
+    let environment = if with_environment {
+        ", environment = \"production\", rollout_phase = \"stable\""
+    } else {
+        ""
+    };
     let agent = agent_for(&contract, prefix, environment);
     let last = contract.name(CONTRACT.last().unwrap());
     let page = agent.page_when("the contract on the exposition", |page| page.contains(&last));
     let all = samples(&page);
     for metric in CONTRACT {
         let name = contract.name(metric);
-        assert!(page.contains(&format!("# TYPE {name} {}\n", metric.kind.as_str())), "TYPE of {name}");
+        assert!(
+            page.contains(&format!("# TYPE {name} {}\n", metric.kind.as_str())),
+            "TYPE of {name}"
+        );
         assert!(page.contains(&format!("# HELP {name} {}\n", metric.help)), "HELP of {name}");
-        let sample_name = if metric.kind == ContractType::Histogram { format!("{name}_count") } else { name.clone() };
+        let sample_name = if metric.kind == ContractType::Histogram {
+            format!("{name}_count")
+        } else {
+            name.clone()
+        };
         let found: Vec<_> = all.iter().filter(|sample| sample.name == sample_name).collect();
         assert_eq!(found.len(), 1, "{name}");
         let labels: BTreeSet<&str> = found[0].labels.keys().map(String::as_str).collect();
-        let expected: BTreeSet<&str> =
-            if with_environment { metric.label_names().collect() } else { metric.required_names().collect() };
+        let expected: BTreeSet<&str> = if with_environment {
+            metric.label_names().collect()
+        } else {
+            metric.required_names().collect()
+        };
         assert_eq!(labels, expected, "labels of {name}");
         if let Some(bounds) = metric.buckets {
-            let buckets = all.iter().filter(|sample| sample.name == format!("{name}_bucket")).count();
+            let buckets =
+                all.iter().filter(|sample| sample.name == format!("{name}_bucket")).count();
             assert_eq!(buckets, bounds.len() + 1, "buckets of {name}");
         }
     }

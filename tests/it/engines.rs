@@ -10,7 +10,11 @@ use crate::agent::{Agent, Engines, config};
 fn spec(name: &str, release: Release) -> EngineSpec {
     EngineSpec {
         load: Load::steady(4.0),
-        identity: Identity { deployment_id: "dep1".to_owned(), replica: "abcde".to_owned(), ..Identity::default() },
+        identity: Identity {
+            deployment_id: "dep1".to_owned(),
+            replica: "abcde".to_owned(),
+            ..Identity::default()
+        },
         ..EngineSpec::new(name, release)
     }
 }
@@ -18,7 +22,7 @@ fn spec(name: &str, release: Release) -> EngineSpec {
 fn agent_on(engines: &Engines) -> Agent {
     let address = engines.address(0);
     Agent::start(&config(&format!(
-        "[[receivers.engines.static]]\ntargets = [\"{address}\"]\nlabels = {{ deployment_id = \"dep1\", replica = \"abcde\" }}\n"
+        "[[receivers.engines.static]]\ntargets = [\"{address}\"]\nlabels = {{ deployment_id = \"dep1\", replica = \"abcde\", model_name = \"mine\" }}\n"
     )))
 }
 
@@ -26,14 +30,18 @@ fn agent_on(engines: &Engines) -> Agent {
 fn an_engine_on_this_host_is_found_without_configuration() {
     let engines = Engines::start(FleetSpec::new(vec![spec("found", Release::Vllm0_33_0)]));
     engines.advance(60);
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/configs/default.toml")).unwrap();
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/configs/default.toml"))
+            .unwrap();
     let port = engines.fleet.address(0).port();
     let text = text
         .replace("discover = \"local\"", &format!("discover = \"local\"\ninterval = \"200ms\"\n[receivers.engines.local]\nports = [{port}]"))
         .replace("[exporters.prometheus]", "[exporters.prometheus]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[service]\ndata_dir = \"data\"");
     let agent = Agent::start(&text);
     let address = engines.address(0);
-    let page = agent.page_when("the engine on the exposition", |page| page.contains("vllm:num_requests_running"));
+    let page = agent.page_when("the engine on the exposition", |page| {
+        page.contains("vllm:num_requests_running")
+    });
     assert_eq!(value(&page, "up", &[("instance", &address)]), Some(1.0));
     let truth = engines.fleet.truth(0);
     let tokens = value(&page, "vllm:generation_tokens_total", &[]).unwrap();
@@ -47,12 +55,19 @@ fn upgraded(from: Release, to: Release, expected: &[&str]) {
     engines.advance(60);
     let agent = agent_on(&engines);
     let series_of = |page: &str, name: &str| -> BTreeSet<String> {
-        samples(page).into_iter().filter(|s| s.name == name).map(|s| format!("{:?}", s.labels)).collect()
+        samples(page)
+            .into_iter()
+            .filter(|s| s.name == name)
+            .map(|s| format!("{:?}", s.labels))
+            .collect()
     };
     let old = agent.page_when("the old engine", |page| value(page, "up", &[]) == Some(1.0));
     engines.fleet.upgrade(0, to);
     engines.advance(30);
-    let version = format!("engine_version=\"{}", to.version().split('.').take(2).collect::<Vec<_>>().join("."));
+    let version = format!(
+        "engine_version=\"{}",
+        to.version().split('.').take(2).collect::<Vec<_>>().join(".")
+    );
     testkit::wait_until("the new engine recognised", crate::agent::PATIENCE, || {
         agent.telemetry().contains(&version).then_some(())
     });
@@ -100,6 +115,20 @@ fn one_unbroken_series_through_an_sglang_upgrade() {
 }
 
 #[test]
+fn engine_series_carry_exactly_deployment_and_replica() {
+    let engines = Engines::start(FleetSpec::new(vec![spec("exact", Release::Sglang0_5_23)]));
+    engines.advance(60);
+    let agent = agent_on(&engines);
+    let page = agent.page_when("the engine", |page| page.contains("sglang:num_running_reqs"));
+    for name in ["sglang:num_running_reqs", "sglang:token_usage", "sglang:prompt_tokens_total"] {
+        let found: Vec<_> =
+            samples(&page).into_iter().filter(|sample| sample.name == name).collect();
+        let labels: Vec<&str> = found[0].labels.keys().map(String::as_str).collect();
+        assert_eq!((found.len(), labels), (1, vec!["deployment_id", "replica"]), "{name}");
+    }
+}
+
+#[test]
 fn data_parallel_engines_are_one_replica() {
     let two = EngineSpec { data_parallel: 2, ..spec("dp2", Release::Vllm0_33_0) };
     let engines = Engines::start(FleetSpec::new(vec![two]));
@@ -110,7 +139,10 @@ fn data_parallel_engines_are_one_replica() {
         value(page, "vllm:prompt_tokens_total", &[]) == Some(truth.prompt_tokens as f64)
     });
     assert!(!page.contains("engine=\"0\""), "ranks are folded");
-    assert!(value(&page, "vllm:kv_cache_usage_perc", &[]).is_some_and(|ratio| (0.0..=1.0).contains(&ratio)));
+    assert!(
+        value(&page, "vllm:kv_cache_usage_perc", &[])
+            .is_some_and(|ratio| (0.0..=1.0).contains(&ratio))
+    );
 }
 
 #[test]
@@ -124,5 +156,7 @@ fn a_lost_engine_leaves_up_0_and_nothing_stale() {
     assert!(!page.contains("vllm:"), "stale series vanish:\n{page}");
     engines.runtime.block_on(engines.fleet.start_engine(0));
     engines.advance(10);
-    agent.page_when("it is back", |page| value(page, "up", &[]) == Some(1.0) && page.contains("vllm:num_requests_running"));
+    agent.page_when("it is back", |page| {
+        value(page, "up", &[]) == Some(1.0) && page.contains("vllm:num_requests_running")
+    });
 }

@@ -1,6 +1,11 @@
 //! The one integration test binary: scenarios that start the built program, and the rules of the house.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where it stands")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops where it stands"
+)]
 
 mod agent;
 mod bad_input;

@@ -38,7 +38,8 @@ fn agent_on(engines: &Engines) -> Agent {
         .collect();
     let agent = Agent::start(&config(&statics));
     agent.page_when("all engines", |page| {
-        samples(page).iter().filter(|s| s.name == "up" && s.value == 1.0).count() == engines.fleet.len()
+        samples(page).iter().filter(|s| s.name == "up" && s.value == 1.0).count()
+            == engines.fleet.len()
     });
     agent
 }
@@ -58,18 +59,26 @@ fn promtool_finds_nothing_in_the_exposition() {
         .unwrap();
     std::io::Write::write_all(child.stdin.as_mut().unwrap(), page.as_bytes()).unwrap();
     let out = child.wait_with_output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     // Lint about names is about the engines' names, which are theirs; anything else is about us.
     let about_us: Vec<&str> = said
         .lines()
-        .filter(|line| !line.is_empty() && !["vllm:", "sglang:", "http_", "process_"].iter().any(|own| line.contains(own)))
+        .filter(|line| {
+            !line.is_empty()
+                && !["vllm:", "sglang:", "http_", "process_"].iter().any(|own| line.contains(own))
+        })
         .collect();
     assert!(about_us.is_empty(), "{}", about_us.join("\n"));
     assert_ne!(out.status.code(), Some(1), "the page parses: {said}");
 }
 
 /// A Prometheus that scrapes `target`, with `features` switched on.
-fn prometheus(program: &std::path::Path, target: &str, features: &[&str]) -> (Child, String, tempfile::TempDir) {
+fn prometheus(
+    program: &std::path::Path,
+    target: &str,
+    features: &[&str],
+) -> (Child, String, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let config = format!(
         "global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\nscrape_configs:\n- job_name: inferometer\n  honor_labels: true\n  static_configs: [{{targets: ['{target}']}}]\n"
@@ -103,7 +112,8 @@ fn stored(address: &str) -> Vec<Sample> {
         .unwrap()
         .iter()
         .map(|series| {
-            let mut labels: BTreeMap<String, String> = serde_json::from_value(series["metric"].clone()).unwrap();
+            let mut labels: BTreeMap<String, String> =
+                serde_json::from_value(series["metric"].clone()).unwrap();
             let name = labels.remove("__name__").unwrap();
             let value = series["value"][1].as_str().map_or(f64::NAN, |text| text.parse().unwrap());
             Sample { name, labels, value }
@@ -118,7 +128,8 @@ fn prometheus_reads_the_values_that_the_fleet_has() {
     let agent = agent_on(&engines);
     let (_child, address, _dir) = prometheus(&program, &agent.exposition, &[]);
     let page = agent.page();
-    let expected: Vec<Sample> = samples(&page).into_iter().filter(|s| s.name.contains(':')).collect();
+    let expected: Vec<Sample> =
+        samples(&page).into_iter().filter(|s| s.name.contains(':')).collect();
     assert!(expected.len() > 500, "{}", expected.len());
     wait_until("every sample of the page, as it is", PATIENCE, || {
         let stored = stored(&address);
@@ -136,16 +147,23 @@ fn prometheus_reads_the_values_that_the_fleet_has() {
         let stored: BTreeMap<String, f64> = stored.iter().map(|s| (key(s), s.value)).collect();
         let missing = expected.iter().find(|s| {
             let found = stored.get(&key(s));
-            found.is_none_or(|found| found.to_bits() != s.value.to_bits() && !(found.is_nan() && s.value.is_nan()))
+            found.is_none_or(|found| {
+                found.to_bits() != s.value.to_bits() && !(found.is_nan() && s.value.is_nan())
+            })
         });
         missing.is_none().then_some(())
     });
     let truth = engines.fleet.truth(1);
     let stored = stored(&address);
-    let tokens = stored
-        .iter()
-        .find(|s| s.name == "vllm:prompt_tokens_total" && s.labels.get("deployment_id").is_some_and(|d| d == "d1"));
-    assert_eq!(tokens.unwrap().value, truth.prompt_tokens as f64, "both data-parallel engines together");
+    let tokens = stored.iter().find(|s| {
+        s.name == "vllm:prompt_tokens_total"
+            && s.labels.get("deployment_id").is_some_and(|d| d == "d1")
+    });
+    assert_eq!(
+        tokens.unwrap().value,
+        truth.prompt_tokens as f64,
+        "both data-parallel engines together"
+    );
 }
 
 #[test]
@@ -161,7 +179,9 @@ fn prometheus_reads_the_protobuf_format() {
         let of = |name: &str| {
             stored
                 .iter()
-                .find(|s| s.name == name && s.labels.get("deployment_id").is_some_and(|d| d == "d1"))
+                .find(|s| {
+                    s.name == name && s.labels.get("deployment_id").is_some_and(|d| d == "d1")
+                })
                 .map(|s| s.value)
         };
         (of("vllm:prompt_tokens_total") == Some(truth.prompt_tokens as f64)
@@ -193,21 +213,40 @@ sys.stdin.read()
         .spawn()
         .unwrap();
     let mut port = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut port).unwrap();
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(child.stdout.take().unwrap()),
+        &mut port,
+    )
+    .unwrap();
     let _child = Child(child);
     for protocols in ["\"PrometheusText0.0.4\"", "\"OpenMetricsText1.0.0\""] {
-        let receiver = format!("targets = [\"127.0.0.1:{}\"]\nscrape_protocols = [{protocols}]\n", port.trim());
+        let receiver = format!(
+            "targets = [\"127.0.0.1:{}\"]\nscrape_protocols = [{protocols}]\n",
+            port.trim()
+        );
         let agent = Agent::start(&config(&receiver));
         let page = agent.page_when("the page", |page| value(page, "up", &[]) == Some(1.0));
         assert_eq!(value(&page, "jobs_total", &[("kind", "a\"b\\c\nd")]), Some(3.0), "{page}");
         assert_eq!(value(&page, "temperature", &[]), Some(-2.5));
-        assert_eq!(value(&page, "latency_seconds_bucket", &[("le", "1")]).or_else(|| value(&page, "latency_seconds_bucket", &[("le", "1.0")])), Some(1.0));
+        assert_eq!(
+            value(&page, "latency_seconds_bucket", &[("le", "1")]).or_else(|| value(
+                &page,
+                "latency_seconds_bucket",
+                &[("le", "1.0")]
+            )),
+            Some(1.0)
+        );
         assert_eq!(value(&page, "latency_seconds_count", &[]), Some(1.0));
         assert_eq!(value(&page, "size_bytes_sum", &[]), Some(12.0));
         assert_eq!(value(&page, "build_info", &[("version", "1.2")]), Some(1.0));
         assert_eq!(value(&page, "state", &[("state", "off")]), Some(1.0));
         let open_metrics = agent.page_as("application/openmetrics-text;version=1.0.0");
-        assert!(open_metrics.header("content-type").unwrap().contains("openmetrics-text; version=1.0.0"));
+        assert!(
+            open_metrics
+                .header("content-type")
+                .unwrap()
+                .contains("openmetrics-text; version=1.0.0")
+        );
         assert!(open_metrics.body.ends_with("# EOF\n"));
         assert!(open_metrics.body.contains("# TYPE jobs counter\n"));
     }

@@ -9,9 +9,10 @@ use pipeline_config::reference;
 use pipeline_model::{CONTRACT, Contract, label_values};
 
 fn page<B>(out: &mut String, factory: &Factory<B>) {
-    let Factory { type_name, stability, summary, .. } = factory;
-    writeln!(out, "\n## `{type_name}`\n\n{summary}\n\nStability: {stability}.\n").unwrap();
+    let Factory { type_name, stability, .. } = factory;
+    out.push('\n');
     out.push_str(&reference::markdown(type_name, &(factory.schema)(), &(factory.defaults)()));
+    writeln!(out, "\nStability: {stability}.").unwrap();
 }
 
 fn pages<B>(title: &str, factories: &[Factory<B>]) -> String {
@@ -22,17 +23,20 @@ fn pages<B>(title: &str, factories: &[Factory<B>]) -> String {
 
 #[test]
 fn settings_of_receivers() {
-    expect_file!["../../docs/reference/receivers.md"].assert_eq(&pages("Receivers", &receivers::factories()));
+    expect_file!["../../docs/reference/receivers.md"]
+        .assert_eq(&pages("Receivers", &receivers::factories()));
 }
 
 #[test]
 fn settings_of_processors() {
-    expect_file!["../../docs/reference/processors.md"].assert_eq(&pages("Processors", &processors::factories()));
+    expect_file!["../../docs/reference/processors.md"]
+        .assert_eq(&pages("Processors", &processors::factories()));
 }
 
 #[test]
 fn settings_of_exporters() {
-    expect_file!["../../docs/reference/exporters.md"].assert_eq(&pages("Exporters", &exporters::factories()));
+    expect_file!["../../docs/reference/exporters.md"]
+        .assert_eq(&pages("Exporters", &exporters::factories()));
 }
 
 #[test]
@@ -57,7 +61,7 @@ fn settings_of_the_process() {
         ),
     ];
     for (name, schema, defaults) in &tables {
-        writeln!(out, "\n## `[{name}]`\n").unwrap();
+        out.push('\n');
         out.push_str(&reference::markdown(name, schema, defaults));
     }
     expect_file!["../../docs/reference/process.md"].assert_eq(&out);
@@ -67,19 +71,30 @@ fn settings_of_the_process() {
 fn the_contract() {
     let contract = Contract::default();
     let mut out = "# The metric contract\n\nMade from the table in code; do not edit. The prefix is `service.metric_prefix`.\n\n".to_owned();
-    out.push_str("| metric | type | unit | labels | meaning | source |\n|---|---|---|---|---|---|\n");
+    out.push_str(
+        "| metric | type | unit | labels | meaning | source |\n|---|---|---|---|---|---|\n",
+    );
     for metric in CONTRACT {
         let required: Vec<&str> = metric.required_names().collect();
-        let labels: Vec<String> = metric
-            .label_names()
-            .map(|name| if required.contains(&name) { format!("`{name}`") } else { format!("`{name}`?") })
-            .collect();
+        let labels: Vec<String> =
+            metric
+                .label_names()
+                .map(|name| {
+                    if required.contains(&name) {
+                        format!("`{name}`")
+                    } else {
+                        format!("`{name}`?")
+                    }
+                })
+                .collect();
         let (name, kind) = (contract.name(metric), metric.kind.as_str());
         let source = metric.source.replace('|', "or");
         let (unit, labels, help) = (metric.unit, labels.join(" "), metric.help);
         writeln!(out, "| `{name}` | {kind} | `{unit}` | {labels} | {help} | {source} |").unwrap();
     }
-    out.push_str("\nLabels with `?` are there only when the deployment is tied to an environment.\n\n");
+    out.push_str(
+        "\nLabels with `?` are there only when the deployment is tied to an environment.\n\n",
+    );
     for label in ["condition", "is_async", "rollout_phase"] {
         writeln!(out, "- `{label}`: {}", label_values(label).unwrap().join(", ")).unwrap();
     }
@@ -101,7 +116,8 @@ fn self_telemetry() {
     for metric in telemetry::table::ALL {
         let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         let (kind, unit, help) = (metric.kind.as_str(), metric.unit, metric.help);
-        writeln!(out, "| `{}` | {kind} | `{unit}` | {} | {help} |", metric.name, labels.join(" ")).unwrap();
+        writeln!(out, "| `{}` | {kind} | `{unit}` | {} | {help} |", metric.name, labels.join(" "))
+            .unwrap();
     }
     expect_file!["../../docs/reference/telemetry.md"].assert_eq(&out);
 }

@@ -15,7 +15,10 @@ const DOORS: &[(&str, &[&str])] = &[
     ("pipeline-wire", &["pipeline-model"]),
     ("pipeline-component", &["pipeline-model", "pipeline-config"]),
     ("pipeline-engine", &["pipeline-component", "pipeline-config", "pipeline-model"]),
-    ("pipeline-admin", &["pipeline-component", "pipeline-config", "pipeline-engine", "pipeline-net"]),
+    (
+        "pipeline-admin",
+        &["pipeline-component", "pipeline-config", "pipeline-engine", "pipeline-net"],
+    ),
     ("receivers", COMPONENT_DOORS),
     ("processors", COMPONENT_DOORS),
     ("exporters", COMPONENT_DOORS),
@@ -30,8 +33,19 @@ const LINES_MAX: usize = 600;
 
 /// Licences that a dependency may offer.
 const LICENCES: &[&str] = &[
-    "Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unicode-3.0", "Zlib", "0BSD", "CC0-1.0",
-    "CDLA-Permissive-2.0", "MIT-0", "Unlicense", "BSL-1.0",
+    "Apache-2.0",
+    "MIT",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Unicode-3.0",
+    "Zlib",
+    "0BSD",
+    "CC0-1.0",
+    "CDLA-Permissive-2.0",
+    "MIT-0",
+    "Unlicense",
+    "BSL-1.0",
 ];
 
 /// Crates that must not come in.
@@ -58,7 +72,10 @@ fn metadata() -> Value {
 
 fn source_files() -> Vec<PathBuf> {
     let out = Command::new("git").args(["ls-files", "*.rs"]).current_dir(root()).output();
-    let listed = out.ok().filter(|out| out.status.success()).map(|out| String::from_utf8(out.stdout).unwrap());
+    let listed = out
+        .ok()
+        .filter(|out| out.status.success())
+        .map(|out| String::from_utf8(out.stdout).unwrap());
     let listed = listed.expect("git lists the files of the checkout");
     listed.lines().map(PathBuf::from).filter(|path| root().join(path).is_file()).collect()
 }
@@ -77,7 +94,10 @@ fn crates_depend_only_through_their_doors() {
         let Some((_, doors)) = DOORS.iter().find(|(of, _)| *of == name) else { continue };
         for dependency in package["dependencies"].as_array().unwrap() {
             let to = dependency["name"].as_str().unwrap();
-            if dependency["path"].is_string() && dependency["kind"].is_null() && !doors.contains(&to) {
+            if dependency["path"].is_string()
+                && dependency["kind"].is_null()
+                && !doors.contains(&to)
+            {
                 wrong.push(format!("{name} -> {to}"));
             }
         }
@@ -93,9 +113,8 @@ fn dependencies_have_agreed_licences_and_come_from_the_registry() {
         let Some(source) = package["source"].as_str() else { continue };
         let name = package["name"].as_str().unwrap();
         let licence = package["license"].as_str().unwrap_or("none");
-        let is_agreed = |part: &str| {
-            part.split([' ', '/', '(', ')']).any(|word| LICENCES.contains(&word))
-        };
+        let is_agreed =
+            |part: &str| part.split([' ', '/', '(', ')']).any(|word| LICENCES.contains(&word));
         if !licence.split(" AND ").all(is_agreed) {
             wrong.push(format!("{name}: licence {licence}"));
         }
@@ -115,9 +134,12 @@ fn files_are_short_and_say_what_they_are() {
     for path in source_files() {
         let text = std::fs::read_to_string(root().join(&path)).unwrap();
         let shown = path.display();
-        let parts: Vec<_> = path.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+        let parts: Vec<_> =
+            path.components().map(|part| part.as_os_str().to_string_lossy()).collect();
         let is_test = path.ends_with("tests.rs") || parts.iter().any(|part| part == "tests");
-        let is_table = parts.iter().any(|part| part == "tables" || part == "table.rs" || part == "contract.rs");
+        let is_table = parts
+            .iter()
+            .any(|part| part == "tables" || part == "table.rs" || part == "contract.rs");
         let lines = text.lines().count();
         if lines > LINES_MAX && !is_test && !is_table {
             wrong.push(format!("{shown}: {lines} lines, at most {LINES_MAX}"));

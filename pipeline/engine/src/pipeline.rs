@@ -68,6 +68,8 @@ struct Counts {
 
 impl Counts {
     fn new(name: &str, telemetry: &Telemetry) -> Self {
+        let component = format!("pipelines.{name}");
+        let panics = telemetry.counter(&table::COMPONENT_PANICS, &[("component", &component)]);
         let telemetry = telemetry.scoped(&[("pipeline", name)]);
         let points =
             |direction| telemetry.counter(&table::PIPELINE_POINTS, &[("direction", direction)]);
@@ -75,8 +77,7 @@ impl Counts {
             points_in: points("in"),
             points_out: points("out"),
             dropped_panic: telemetry.counter(&table::PIPELINE_DROPPED, &[("reason", "panic")]),
-            panics: telemetry
-                .counter(&table::COMPONENT_PANICS, &[("component", &format!("pipelines.{name}"))]),
+            panics,
             builds: telemetry.counter(&table::PLAN_BUILDS, &[]),
             waiting: telemetry.gauge(&table::PIPELINE_QUEUE, &[]),
             sources: telemetry.gauge(&table::PIPELINE_SOURCES, &[]),
@@ -208,6 +209,7 @@ impl Worker {
         if ended {
             self.plans.remove(&source);
         }
+        self.show_sources();
         // The sender may have gone; the batch was taken all the same.
         _ = done.send(());
     }
@@ -258,10 +260,16 @@ impl Worker {
     fn forget_idle(&mut self) {
         self.plans.retain(|_, state| state.seen.elapsed() < SOURCE_IDLE_MAX);
         self.counts.waiting.set(self.jobs.len() as f64);
-        // Several workers share the gauge: each replaces its own share.
+        self.show_sources();
+    }
+
+    /// Several workers share the gauge: each replaces its own share.
+    fn show_sources(&mut self) {
         let sources = self.plans.len() as f64;
-        self.counts.sources.set(self.counts.sources.get() - self.shown_sources + sources);
-        self.shown_sources = sources;
+        if sources != self.shown_sources {
+            self.counts.sources.set(self.counts.sources.get() - self.shown_sources + sources);
+            self.shown_sources = sources;
+        }
     }
 }
 

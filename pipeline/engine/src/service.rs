@@ -36,9 +36,12 @@ impl Default for Service {
 impl Service {
     /// The folder for keys and checkpoints, as `data_dir` says it.
     pub fn data_dir(&self) -> PathBuf {
-        let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let named = |name: &str| {
+            std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+        };
         let of_user = || {
-            let state = named("XDG_STATE_HOME").or_else(|| Some(named("HOME")?.join(".local/state")))?;
+            let state =
+                named("XDG_STATE_HOME").or_else(|| Some(named("HOME")?.join(".local/state")))?;
             // Root's home is not where a service keeps its state.
             (named("HOME")? != std::path::Path::new("/root")).then(|| state.join("inferometer"))
         };

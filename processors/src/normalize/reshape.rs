@@ -8,7 +8,8 @@ use pipeline_component::telemetry::{Gauge, Telemetry};
 use pipeline_component::{BuildProcessor, Component, Processor, Settings, Stability};
 use pipeline_config::{Diagnostics, Section};
 use pipeline_model::{
-    Bounds, Context, Feed, Fold, Group, Hint, Metric, PushError, Reshape, Reshaped, Series, Shape,
+    Bounds, Context, Feed, Fold, Group, Hint, Label, Labels, Metric, PushError, Reshape, Reshaped,
+    Series, Shape, Str,
 };
 
 use super::config::Config;
@@ -109,7 +110,12 @@ impl Reshape for Normalize {
         for (group_idx, group) in input.groups().iter().enumerate() {
             let rows: Vec<Series<'_>> =
                 input.iter().filter(|series| series.group_idx as usize == group_idx).collect();
-            let ids: Vec<SeriesId<'_>> = rows.iter().map(series_id).collect();
+            let labels: Vec<Labels> = rows.iter().map(page_labels).collect();
+            let ids: Vec<SeriesId<'_>> = rows
+                .iter()
+                .zip(&labels)
+                .map(|(series, labels)| series_id(series, labels))
+                .collect();
             let normalised = normalise(&ids, &self.config);
             let target = target(group);
             self.say(target, &normalised.verdict);
@@ -140,7 +146,29 @@ fn target(group: &Group) -> &str {
         .unwrap_or("")
 }
 
-fn series_id<'a>(series: &Series<'a>) -> SeriesId<'a> {
+/// The labels as the page has them: where a scraped label had to give way to the target's of the same name
+/// (`exported_model_name`), it is known to the tables by its own.
+fn page_labels(series: &Series<'_>) -> Labels {
+    let own_name = |name: &str| {
+        let bare = name.strip_prefix("exported_")?;
+        series.group.labels.get(bare).map(|_| Str::new(bare))
+    };
+    if !series.labels.iter().any(|label| own_name(&label.name).is_some()) {
+        return series.labels.clone();
+    }
+    Labels::new(
+        series
+            .labels
+            .iter()
+            .map(|label| Label {
+                name: own_name(&label.name).unwrap_or_else(|| label.name.clone()),
+                value: label.value.clone(),
+            })
+            .collect(),
+    )
+}
+
+fn series_id<'a>(series: &Series<'a>, labels: &'a Labels) -> SeriesId<'a> {
     use pipeline_model::Kind as Model;
     let metric = series.metric;
     let (kind, bounds): (_, &[f64]) = match &metric.kind {
@@ -151,7 +179,7 @@ fn series_id<'a>(series: &Series<'a>) -> SeriesId<'a> {
         Model::ExponentialHistogram { .. } => (Kind::Histogram, &[]),
         Model::Summary { quantiles } => (Kind::Summary, quantiles.as_slice()),
     };
-    SeriesId { name: &metric.name, kind, labels: series.labels, bounds }
+    SeriesId { name: &metric.name, kind, labels, bounds }
 }
 
 /// Pushes `output`. Points that cannot be folded (exponential histograms, integers to be averaged) go on one by one,
