@@ -10,6 +10,8 @@ use divan::{AllocProfiler, Bencher, black_box};
 use pipeline_model::{
     Batch, Bounds, Group, Interner, Kind, Labels, Metric, Shape, ShapeBuilder, Slot, SourceId,
 };
+use pipeline_net::Coding;
+use pipeline_net::compress::Encoder;
 use pipeline_wire::exposition::{Escaping, Exposition, Format, Only, Options, Style};
 
 #[global_allocator]
@@ -38,7 +40,12 @@ fn shape(interner: &Interner, replica: usize, distinct: bool) -> Arc<Shape> {
     let bounds = Bounds::new(&bounds);
     for n in 0..15 {
         let name = format!("vllm:request_phase_{n:02}_seconds");
-        let metric = Metric::new(&name, "s", "Histogram of one phase of requests.", Kind::histogram(bounds.clone()));
+        let metric = Metric::new(
+            &name,
+            "s",
+            "Histogram of one phase of requests.",
+            Kind::histogram(bounds.clone()),
+        );
         builder.push(group, &Arc::new(metric), &own).expect("new");
     }
     for n in 0..155 {
@@ -47,7 +54,9 @@ fn shape(interner: &Interner, replica: usize, distinct: bool) -> Arc<Shape> {
         } else {
             (format!("vllm:state_{n:03}"), Kind::Gauge)
         };
-        builder.push(group, &Arc::new(Metric::new(&name, "", "A number.", kind)), &own).expect("new");
+        builder
+            .push(group, &Arc::new(Metric::new(&name, "", "A number.", kind)), &own)
+            .expect("new");
     }
     builder.finish()
 }
@@ -58,7 +67,8 @@ fn batch(shape: &Arc<Shape>, seed: usize) -> Batch {
     for series in shape.iter() {
         for (nth, slot) in values[series.slots()].iter_mut().enumerate() {
             let whole = (seed * 7919 + series.row as usize * 131 + nth * 977) as f64;
-            let fraction = matches!(series.metric.kind, Kind::Gauge) || (nth == 0 && series.metric.kind.slots() > 1);
+            let fraction = matches!(series.metric.kind, Kind::Gauge)
+                || (nth == 0 && series.metric.kind.slots() > 1);
             *slot = Slot::double(if fraction { whole / 1024.3 } else { whole });
         }
     }
@@ -87,6 +97,19 @@ fn render(bencher: Bencher<'_, '_>, format: Format) {
         page.clear();
         exposition.snapshot().render(style, Options::default(), None, &mut page);
         black_box(&page).len()
+    });
+}
+
+/// What a reader costs that asks for compression, at the level that the exporter uses.
+#[divan::bench(args = [Coding::Gzip, Coding::Zstd])]
+fn compress(bencher: Bencher<'_, '_>, coding: Coding) {
+    let mut page = Vec::new();
+    let style = Style { format: Format::Text, escaping: Escaping::AllowUtf8 };
+    filled(&batches(false)).snapshot().render(style, Options::default(), None, &mut page);
+    let (mut encoder, mut out) = (Encoder::new(1, 1), Vec::new());
+    bencher.counter(ItemsCount::new(SOURCES * SAMPLES)).bench_local(|| {
+        encoder.encode(coding, &page, &mut out).expect("room");
+        black_box(&out).len()
     });
 }
 
