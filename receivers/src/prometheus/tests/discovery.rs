@@ -24,7 +24,7 @@ async fn target_files_are_followed() {
     );
     let pattern = dir.path().join("*.json");
     let rig = run(&format!(
-        "interval = \"50ms\"\nfile_sd = {{ files = [{pattern:?}], refresh = \"40ms\" }}"
+        "interval = \"200ms\"\nfile_sd = {{ files = [{pattern:?}], refresh = \"40ms\" }}"
     ))
     .await;
     let (first, old) = rig.up(0, 1.0).await;
@@ -69,7 +69,7 @@ async fn target_files_are_followed() {
 async fn the_limit_of_targets() {
     let (a, b) = (Server::start(ENGINE).await, Server::start(ENGINE).await);
     let toml = format!(
-        "interval = \"50ms\"\ntarget_limit = 1\ntargets = [\"{}\", \"{}\"]",
+        "interval = \"200ms\"\ntarget_limit = 1\ntargets = [\"{}\", \"{}\"]",
         a.address, b.address
     );
     let rig = run(&toml).await;
@@ -84,7 +84,7 @@ async fn an_engine_on_this_host_is_found_and_lost() {
     let listed = Server::start(ENGINE).await;
     let port = engine.address.port();
     let toml = format!(
-        "interval = \"50ms\"\ndiscover = \"local\"\ntargets = [\"localhost:{}\"]\n\
+        "interval = \"200ms\"\ndiscover = \"local\"\ntargets = [\"localhost:{}\"]\n\
          local = {{ ports = [{port}, {}, {}], lost_after = 2 }}",
         listed.address.port(),
         other.address.port(),

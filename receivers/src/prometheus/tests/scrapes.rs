@@ -15,7 +15,7 @@ use super::{find, labels, mark, run, value};
 const PAGE: &str = "# TYPE requests_total counter\nrequests_total{code=\"200\"} 7\n# TYPE running gauge\nrunning 3\n";
 
 fn config(server: &Server, more: &str) -> String {
-    format!("targets = [\"{}\"]\ninterval = \"50ms\"\n{more}", server.address)
+    format!("targets = [\"{}\"]\ninterval = \"200ms\"\n{more}", server.address)
 }
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn a_slow_target_delays_nobody() {
     let (slow, quick) = (Server::start(PAGE).await, Server::start(PAGE).await);
     slow.set(|script| script.delay = Duration::from_secs(3600));
     let toml = format!(
-        "targets = [\"{}\", \"{}\"]\ninterval = \"500ms\"\ntimeout = \"300ms\"",
+        "targets = [\"{}\", \"{}\"]\ninterval = \"2s\"\ntimeout = \"1s\"",
         slow.address, quick.address
     );
     let rig = run(&toml).await;
@@ -103,11 +103,11 @@ async fn a_slow_target_delays_nobody() {
     let (_, batch) = rig.batch(0, |batch| of_slow(batch)).await;
     assert_eq!(value(&batch, "up"), Some(0.0));
     let took = value(&batch, "scrape_duration_seconds").unwrap();
-    assert!((0.29..2.0).contains(&took), "{took}");
+    assert!((0.99..10.0).contains(&took), "{took}");
     assert!(rig.scrapes("timeout") > 0);
     let (_, batch) = rig.batch(0, |batch| of_quick(batch)).await;
     assert_eq!(value(&batch, "up"), Some(1.0));
-    assert!(value(&batch, "scrape_duration_seconds").unwrap() < 0.25);
+    assert!(value(&batch, "scrape_duration_seconds").unwrap() < 0.9);
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn pages_over_the_limit_and_without_end() {
         (Server::start(&"running 1\n".repeat(1000)).await, Server::endless().await);
     for server in [&large, &endless] {
         let rig = run(&config(server, "interval = \"1s\"\nbody_size_limit = \"4KiB\"").replacen(
-            "interval = \"50ms\"\n",
+            "interval = \"200ms\"\n",
             "",
             1,
         ))
@@ -162,7 +162,7 @@ async fn what_is_asked() {
     let server = Server::start(PAGE).await;
     let toml = config(
         &server,
-        "timeout = \"40ms\"\nbearer_token = \"s3cret\"\nheaders = { X-Team = \"a\" }\nmetrics_path = \"/m\"\nparams = { q = [\"a b\", \"c\"] }\n\
+        "timeout = \"150ms\"\nbearer_token = \"s3cret\"\nheaders = { X-Team = \"a\" }\nmetrics_path = \"/m\"\nparams = { q = [\"a b\", \"c\"] }\n\
          scrape_protocols = [\"OpenMetricsText1.0.0\", \"text\"]\nnative_histograms = true",
     );
     let rig = run(&toml).await;
@@ -172,7 +172,7 @@ async fn what_is_asked() {
     assert_eq!(uri, "/m?q=a%20b&q=c");
     assert_eq!(headers["authorization"], "Bearer s3cret");
     assert_eq!(headers["x-team"], "a");
-    assert_eq!(headers["x-prometheus-scrape-timeout-seconds"], "0.04");
+    assert_eq!(headers["x-prometheus-scrape-timeout-seconds"], "0.15");
     assert_eq!(
         headers["accept"],
         "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,\
@@ -220,7 +220,7 @@ async fn a_stop_in_the_middle_of_a_scrape() {
     let server = Server::start(PAGE).await;
     server.set(|script| script.delay = Duration::from_secs(3600));
     let rig = run(&config(&server, "interval = \"1h\"\ntimeout = \"1h\"").replacen(
-        "interval = \"50ms\"\n",
+        "interval = \"200ms\"\n",
         "",
         1,
     ))
