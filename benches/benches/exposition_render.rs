@@ -3,6 +3,8 @@
 //! `samples` of the counter column are lines: divide the time by them for the cost of one. The column "max alloc" of
 //! `state` is all that the exposition holds beyond the batches themselves, texts of one escaping included.
 
+#![expect(clippy::expect_used, reason = "a benchmark that cannot be set up has nothing to measure")]
+
 use std::sync::Arc;
 
 use divan::counter::ItemsCount;
