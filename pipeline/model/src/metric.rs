@@ -162,7 +162,7 @@ pub enum Hint {
 }
 
 /// A metric: all that its series share.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metric {
     /// The name. Prometheus counters keep their `_total`; histograms are named without `_bucket`, `_sum`, `_count`.
     pub name: Str,
@@ -176,6 +176,14 @@ pub struct Metric {
     pub number: Number,
     /// The source's own type word where needed.
     pub hint: Hint,
+}
+
+impl Hash for Metric {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Metrics of one name mostly differ in their slots if at all; texts and bounds are long and left to `eq`.
+        self.name.hash(state);
+        self.kind.slots().hash(state);
+    }
 }
 
 impl Metric {

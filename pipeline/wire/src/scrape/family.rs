@@ -4,11 +4,13 @@
 //! family a sample name resolves to is the first hit in a fixed list of candidates; leaving out a family that was not
 //! hit never changes the answer, which is what lets a cached layout do without it.
 
+use std::borrow::Cow;
+
 use foldhash::HashMap;
 use pipeline_model::{Hint, Kind, Temporality};
 
 use super::error::Fault;
-use super::lex::{Comment, Span, Text, unescape};
+use super::lex::{Comment, Span, Text};
 
 /// No family.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -66,7 +68,7 @@ impl Type {
 /// Which series a sample is part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Class {
-    Number,
+    Number = 0,
     Histogram,
     Summary,
 }
@@ -98,27 +100,27 @@ pub(crate) struct Resolved {
 
 /// One family.
 #[derive(Debug, Default)]
-pub(crate) struct Family {
-    name: String,
+pub(crate) struct Family<'a> {
+    name: Cow<'a, str>,
     pub(crate) of: Option<Type>,
-    pub(crate) help: Option<String>,
-    pub(crate) unit: Option<String>,
+    pub(crate) help: Option<Cow<'a, str>>,
+    pub(crate) unit: Option<Cow<'a, str>>,
 }
 
 /// All metadata of a page.
 #[derive(Debug, Default)]
-pub(crate) struct Families {
-    list: Vec<Family>,
-    by_name: HashMap<String, u32>,
+pub(crate) struct Families<'a> {
+    list: Vec<Family<'a>>,
+    by_name: HashMap<Cow<'a, str>, u32>,
     /// By name with `:` as `_`, for pages whose samples were escaped but whose metadata was not; made when needed.
     by_escaped: Option<HashMap<String, u32>>,
     /// Two lines of one family contradict each other: which comes first matters.
     pub(crate) ambiguous: bool,
 }
 
-impl Families {
+impl<'a> Families<'a> {
     /// Takes a comment in; the index of its family, or `None` when the comment says nothing.
-    pub(crate) fn add(&mut self, comment: Comment, body: &[u8]) -> Result<Option<u32>, Fault> {
+    pub(crate) fn add(&mut self, comment: Comment, body: &'a str) -> Result<Option<u32>, Fault> {
         let (name, text) = match comment {
             Comment::Help(name, text) | Comment::Type(name, text) | Comment::Unit(name, text) => {
                 (name, text)
@@ -129,7 +131,7 @@ impl Families {
         let Some(family) = self.list.get_mut(idx as usize) else { return Ok(None) };
         let conflict = match comment {
             Comment::Type(..) => {
-                let word = Type::parse(text.of(body))
+                let word = Type::parse(text.of(body.as_bytes()))
                     .ok_or(Fault::At(text.at as usize, "a metric type"))?;
                 *family.of.get_or_insert(word) != word
             }
@@ -140,28 +142,21 @@ impl Families {
         Ok(Some(idx))
     }
 
-    fn family(&mut self, name: Text, body: &[u8]) -> u32 {
-        if !name.escaped
-            && let Ok(text) = std::str::from_utf8(name.span.of(body))
-        {
-            // HELP and TYPE of one family mostly come together.
-            if self.list.last().is_some_and(|last| last.name == text) {
-                return self.list.len() as u32 - 1;
-            }
-            if let Some(idx) = self.by_name.get(text) {
-                return *idx;
-            }
+    fn family(&mut self, name: Text, body: &'a str) -> u32 {
+        let name = name.of(body);
+        let next = self.list.len() as u32;
+        // HELP and TYPE of one family mostly come together.
+        if self.list.last().is_some_and(|last| last.name == name) {
+            return next - 1;
         }
-        let name = name.unescape(body);
-        let idx = self.list.len() as u32;
-        let known = *self.by_name.entry(name.clone()).or_insert(idx);
-        if known == idx {
+        let idx = *self.by_name.entry(name.clone()).or_insert(next);
+        if idx == next {
             self.list.push(Family { name, ..Family::default() });
         }
-        known
+        idx
     }
 
-    pub(crate) fn get(&self, idx: u32) -> Option<&Family> {
+    pub(crate) fn get(&self, idx: u32) -> Option<&Family<'a>> {
         self.list.get(idx as usize)
     }
 
@@ -203,9 +198,15 @@ impl Families {
 }
 
 /// The first line counts; true when a later one differs.
-fn set(known: &mut Option<String>, text: Span, body: &[u8]) -> bool {
-    let text = unescape(&String::from_utf8_lossy(text.of(body)));
-    *known.get_or_insert_with(|| text.clone()) != text
+fn set<'a>(known: &mut Option<Cow<'a, str>>, span: Span, body: &'a str) -> bool {
+    let new = Text { span, escaped: true }.of(body);
+    match known {
+        Some(known) => *known != new,
+        None => {
+            *known = Some(new);
+            false
+        }
+    }
 }
 
 /// The fixed list: a start time of a known parent, the family of exactly this name, a part of a larger family.

@@ -8,7 +8,7 @@ use pipeline_model::{
 };
 
 use super::layout::{Action, Fix};
-use super::lex::{RawLabel, Tail, nanos};
+use super::lex::{Lists, RawLabel, Tail, nanos};
 use super::rows::NO_ROW;
 use super::{Page, PagePath, PageStats};
 
@@ -140,12 +140,11 @@ impl Filling {
         if tail.time != 0 && from.honor_timestamps {
             self.time(row, tail.time);
         }
-        if let Some(raw) = tail.exemplar {
-            let (first, end) = raw.labels;
-            let labels = from.labels.get(first as usize..end as usize).unwrap_or_default();
+        if let Some(raw) = from.lists.exemplar(tail) {
+            let labels = from.lists.labels(raw.labels);
             let label = |label: &RawLabel| Label {
-                name: from.interner.str(&label.name.unescape(from.body)),
-                value: Value::Str(from.interner.str(&label.value.unescape(from.body))),
+                name: from.interner.str(&label.name.of_bytes(from.body)),
+                value: Value::Str(from.interner.str(&label.value.of_bytes(from.body))),
             };
             let labels = Labels::new(labels.iter().map(label).collect());
             self.exemplar(Exemplar { row, value: raw.value, time: raw.time, labels });
@@ -189,7 +188,7 @@ impl Filling {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TailSource<'a> {
     pub(crate) body: &'a [u8],
-    pub(crate) labels: &'a [RawLabel],
+    pub(crate) lists: &'a Lists,
     pub(crate) interner: &'a Interner,
     pub(crate) honor_timestamps: bool,
 }

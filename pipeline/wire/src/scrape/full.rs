@@ -7,25 +7,26 @@ use super::family::{Families, NONE};
 use super::filling::{Filling, TailSource};
 use super::labeler::Labeler;
 use super::layout::{Action, LayoutBuilder, Layouts};
-use super::lex::{Comment, Lexer, RawLabel, RawSample, Span};
+use super::lex::{Comment, Lexer, Lists, RawSample, Span};
 use super::rows::{Assembler, NO_ROW, Placed};
 use super::{Page, PageFormat, PagePath, PageReader};
 
 /// All lines of a page.
 #[derive(Debug, Default)]
-pub(crate) struct Lines {
+pub(crate) struct Lines<'a> {
+    /// The page.
+    text: &'a str,
     pub(crate) samples: Vec<RawSample>,
-    pub(crate) labels: Vec<RawLabel>,
-    pub(crate) families: Families,
+    pub(crate) lists: Lists,
+    pub(crate) families: Families<'a>,
     /// HELP, TYPE and UNIT lines with their families.
     metas: Vec<(Span, u32)>,
 }
 
 /// Checks what is the same for all lines: UTF-8 without NUL, and an end.
-pub(crate) fn check(body: &[u8], format: PageFormat) -> Result<(), Fault> {
-    if let Err(error) = std::str::from_utf8(body) {
-        return Err(Fault::At(error.valid_up_to(), "valid UTF-8"));
-    }
+pub(crate) fn check(body: &[u8], format: PageFormat) -> Result<&str, Fault> {
+    let text =
+        std::str::from_utf8(body).map_err(|error| Fault::At(error.valid_up_to(), "valid UTF-8"))?;
     if let Some(at) = memchr::memchr(0, body) {
         return Err(Fault::At(at, "no NUL byte"));
     }
@@ -38,15 +39,22 @@ pub(crate) fn check(body: &[u8], format: PageFormat) -> Result<(), Fault> {
         PageFormat::Text if !body.is_empty() && !body.ends_with(b"\n") => {
             Err(Fault::Truncated("a newline"))
         }
-        _ => Ok(()),
+        _ => Ok(text),
     }
 }
 
-impl Lines {
+impl<'a> Lines<'a> {
     /// Takes a page apart.
-    pub(crate) fn read(body: &[u8], format: PageFormat, samples_max: usize) -> Result<Self, Fault> {
-        check(body, format)?;
-        let mut lines = Self::default();
+    pub(crate) fn read(
+        body: &'a [u8],
+        format: PageFormat,
+        samples_max: usize,
+    ) -> Result<Self, Fault> {
+        let text = check(body, format)?;
+        let mut lines = Self { text, ..Self::default() };
+        // Lines are a hundred bytes or so; short of that the lists grow.
+        lines.samples.reserve(body.len() / 100);
+        lines.lists.labels.reserve(body.len() / 40);
         let lexer = Lexer::new(body, format);
         let mut at = 0;
         let mut ended = false;
@@ -62,14 +70,14 @@ impl Lines {
                 Some(b'#') => {
                     let (comment, next) = lexer.comment(at)?;
                     ended = matches!(comment, Comment::Eof);
-                    if let Some(family) = lines.families.add(comment, body)? {
+                    if let Some(family) = lines.families.add(comment, text)? {
                         lines.metas.push((Span::new(at, next), family));
                     }
                     at = next;
                 }
                 Some(b'\n') if format == PageFormat::Text => at = first + 1,
                 _ => {
-                    let (sample, next) = lexer.sample(at, &mut lines.labels)?;
+                    let (sample, next) = lexer.sample(at, &mut lines.lists)?;
                     lines.samples.push(sample);
                     at = next;
                     if samples_max != 0 && lines.samples.len() > samples_max {
@@ -104,18 +112,19 @@ pub(crate) fn read(
 ) -> Result<Page, Fault> {
     let mut lines = Lines::read(body, format, reader.settings.limits.samples)?;
     let labeler = Labeler { interner, settings: &reader.settings };
-    let mut rows = Assembler::new(body, &lines.labels, &mut lines.families, labeler);
+    let mut rows =
+        Assembler::new(lines.text, &lines.lists, std::mem::take(&mut lines.families), labeler);
     reader.settings.synthetic.iter().for_each(|metric| rows.synthetic(metric));
     rows.add_all(&lines.samples)?;
     let mut builder = ShapeBuilder::new(interner);
     let (group, slot) = reader.start_shape(&mut builder);
     rows.finish(&mut builder, group, slot)?;
     let shape = builder.finish_or(reader.shape.as_ref());
-    let Assembler { placed, fixes, loose, .. } = rows;
+    let Assembler { placed, fixes, loose, families, .. } = rows;
 
     let source = TailSource {
         body,
-        labels: &lines.labels,
+        lists: &lines.lists,
         interner,
         honor_timestamps: reader.settings.honor_timestamps,
     };
@@ -130,9 +139,11 @@ pub(crate) fn read(
         reader.layout = None;
         return Ok(reader.replace(shape, filling, &lines_of, PagePath::Uncached));
     }
-    let mut layout = LayoutBuilder::new(lines.samples.len() + lines.metas.len(), body.len());
+    let keys = lines.samples.iter().map(|sample| sample.key);
+    let bytes = keys.chain(lines.metas.iter().map(|meta| meta.0)).map(Span::len).sum();
+    let mut layout = LayoutBuilder::new(lines.samples.len() + lines.metas.len(), bytes);
     push_lines(&mut layout, body, &lines, &placed);
-    let layout = layout.finish(format, fixes, loose, lines.families.ambiguous);
+    let layout = layout.finish(format, fixes, loose, families.ambiguous);
     reader.layout = Some(layouts.intern(layout));
     Ok(reader.replace(shape, filling, &lines_of, PagePath::Full))
 }
@@ -150,7 +161,7 @@ pub(crate) fn fill(
             continue;
         }
         filling.store(place.action, place.row, sample.value);
-        if sample.tail.time != 0 || sample.tail.exemplar.is_some() {
+        if sample.tail.time != 0 || sample.tail.exemplar != 0 {
             filling.tail(place.row, &sample.tail, source);
         }
     }
@@ -172,7 +183,7 @@ pub(crate) fn own_action(place: &Placed) -> (Action, RowId) {
 }
 
 /// Metadata and samples in page order.
-fn push_lines(layout: &mut LayoutBuilder, body: &[u8], lines: &Lines, placed: &[Placed]) {
+fn push_lines(layout: &mut LayoutBuilder, body: &[u8], lines: &Lines<'_>, placed: &[Placed]) {
     let mut metas = lines.metas.iter().peekable();
     let mut entry_of = Vec::with_capacity(placed.len());
     for (idx, (sample, place)) in lines.samples.iter().zip(placed).enumerate() {
@@ -191,7 +202,10 @@ fn push_lines(layout: &mut LayoutBuilder, body: &[u8], lines: &Lines, placed: &[
     }
     // An owner may come after its duplicate in no case, but of two buckets with one bound the first in the order of
     // lines owns; so owners are all known by now.
-    for (sample, place) in lines.samples.iter().zip(placed) {
+    for (idx, (sample, place)) in lines.samples.iter().zip(placed).enumerate() {
+        if place.owner == idx as u32 {
+            continue;
+        }
         if let Some(owner) = entry_of.get(place.owner as usize).filter(|owner| **owner != NONE) {
             layout.alias(sample.key.of(body), *owner);
         }
@@ -200,18 +214,19 @@ fn push_lines(layout: &mut LayoutBuilder, body: &[u8], lines: &Lines, placed: &[
 
 /// Only the metadata of a page: the families, and the lines that speak of them.
 pub(crate) fn families(
-    body: &[u8],
+    text: &str,
     format: PageFormat,
-) -> Result<(Families, Vec<(Span, u32)>), Fault> {
+) -> Result<(Families<'_>, Vec<(Span, u32)>), Fault> {
     let mut families = Families::default();
     let mut metas = Vec::new();
+    let body = text.as_bytes();
     let lexer = Lexer::new(body, format);
     let mut at = 0;
     while at < body.len() {
         let first = lexer.blanks(at);
         if body.get(first) == Some(&b'#') {
             let (comment, next) = lexer.comment(at)?;
-            if let Some(family) = families.add(comment, body)? {
+            if let Some(family) = families.add(comment, text)? {
                 metas.push((Span::new(at, next), family));
             }
             at = next;

@@ -11,7 +11,7 @@ use super::filling::TailSource;
 use super::full;
 use super::labeler::Labeler;
 use super::layout::{Action, Layout, LayoutBuilder};
-use super::lex::Lexer;
+use super::lex::{Lexer, Lists};
 use super::rows::Assembler;
 use super::walk::Walk;
 
@@ -32,16 +32,16 @@ pub(crate) fn read(reader: &PageReader, walk: &mut Walk<'_>, shape: &Arc<Shape>)
         return None;
     }
     let body = walk.body;
-    full::check(body, known.format).ok()?;
-    let (mut families, metas) = full::families(body, known.format).ok()?;
+    let text = full::check(body, known.format).ok()?;
+    let (families, metas) = full::families(text, known.format).ok()?;
     let lexer = Lexer::new(body, known.format);
-    let mut labels = Vec::new();
+    let mut lists = Lists::default();
     let mut samples = Vec::with_capacity(walk.fresh.len());
     for at in &walk.fresh {
-        samples.push(lexer.sample(*at as usize, &mut labels).ok()?.0);
+        samples.push(lexer.sample(*at as usize, &mut lists).ok()?.0);
     }
     let labeler = Labeler { interner: walk.interner, settings: &reader.settings };
-    let mut rows = Assembler::new(body, &labels, &mut families, labeler);
+    let mut rows = Assembler::new(text, &lists, families, labeler);
     rows.add_all(&samples).ok()?;
     if rows.loose || shape.iter().any(|series| rows.repeats(&series.metric.name, series.labels)) {
         return None;
@@ -49,7 +49,7 @@ pub(crate) fn read(reader: &PageReader, walk: &mut Walk<'_>, shape: &Arc<Shape>)
     let mut builder = ShapeBuilder::grow(walk.interner, shape);
     let slots = u32::try_from(shape.slots()).ok()?;
     rows.finish(&mut builder, 0, slots).ok()?;
-    let Assembler { placed, fixes, loose, .. } = rows;
+    let Assembler { placed, fixes, loose, families, .. } = rows;
     if loose || families.ambiguous {
         return None;
     }
@@ -57,7 +57,7 @@ pub(crate) fn read(reader: &PageReader, walk: &mut Walk<'_>, shape: &Arc<Shape>)
     walk.filling.grow(&shape);
     let source = TailSource {
         body,
-        labels: &labels,
+        lists: &lists,
         interner: walk.interner,
         honor_timestamps: reader.settings.honor_timestamps,
     };

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::HashSet;
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+use hashbrown::{HashTable, hash_table};
 use pipeline_model::{RowId, Slot};
 
 use super::PageFormat;
@@ -41,6 +41,14 @@ pub(crate) struct Entry {
     pub(crate) row: RowId,
     /// The family that it belongs to (a sample) or speaks of (a metadata line), or `NONE`.
     pub(crate) family: u32,
+}
+
+impl Entry {
+    #[inline]
+    fn key(self, text: &[u8]) -> &[u8] {
+        let at = self.at as usize;
+        text.get(at..at + self.bytes as usize).unwrap_or_default()
+    }
 }
 
 /// A slot that no line fills.
@@ -106,13 +114,12 @@ impl Layout {
     /// The bytes of a line up to its value.
     #[inline]
     pub(crate) fn key(&self, entry: &Entry) -> &[u8] {
-        let at = entry.at as usize;
-        self.text.get(at..at + entry.bytes as usize).unwrap_or_default()
+        entry.key(&self.text)
     }
 
     /// The entry with this key.
     pub(crate) fn find(&self, key: &[u8]) -> Option<u32> {
-        find(&self.index, &self.entries, &self.text, key)
+        find(&self.index, &self.entries, &self.text, key, hasher().hash_one(key))
     }
 
     /// Bytes held.
@@ -125,14 +132,15 @@ impl Layout {
     }
 }
 
-fn find(index: &HashTable<u32>, entries: &[Entry], text: &[u8], key: &[u8]) -> Option<u32> {
-    let is_key = |idx: &u32| {
-        entries.get(*idx as usize).is_some_and(|entry| {
-            let at = entry.at as usize;
-            text.get(at..at + entry.bytes as usize) == Some(key)
-        })
-    };
-    index.find(hasher().hash_one(key), is_key).copied()
+fn find(
+    index: &HashTable<u32>,
+    entries: &[Entry],
+    text: &[u8],
+    key: &[u8],
+    hash: u64,
+) -> Option<u32> {
+    let is_key = |idx: &u32| entries.get(*idx as usize).is_some_and(|entry| entry.key(text) == key);
+    index.find(hash, is_key).copied()
 }
 
 impl PartialEq for Layout {
@@ -161,6 +169,8 @@ pub(crate) struct LayoutBuilder {
     entries: Vec<Entry>,
     index: HashTable<u32>,
     aliases: Vec<(Vec<u8>, u32)>,
+    /// Of all keys in their order.
+    hash: u64,
 }
 
 impl LayoutBuilder {
@@ -171,32 +181,36 @@ impl LayoutBuilder {
             entries: Vec::with_capacity(lines),
             index: HashTable::with_capacity(lines),
             aliases: Vec::new(),
+            hash: 0,
         }
     }
 
     /// Adds a line; the index of its entry, which is an older one when the key is there already.
     pub(crate) fn push(&mut self, key: &[u8], action: Action, row: RowId, family: u32) -> u32 {
-        if let Some(known) = find(&self.index, &self.entries, &self.text, key) {
-            return known;
-        }
+        let hash = hasher().hash_one(key);
         let idx = self.entries.len() as u32;
-        let entry =
-            Entry { at: self.text.len() as u32, bytes: key.len() as u32, action, row, family };
-        self.text.extend_from_slice(key);
-        self.entries.push(entry);
         let (entries, text) = (&self.entries, &self.text);
-        self.index.insert_unique(hasher().hash_one(key), idx, |idx| {
-            let entry = entries
-                .get(*idx as usize)
-                .map_or(0..0, |entry| entry.at as usize..entry.at as usize + entry.bytes as usize);
-            hasher().hash_one(text.get(entry).unwrap_or_default())
-        });
+        let key_of = |idx: u32| entries.get(idx as usize).map(|entry| entry.key(text));
+        let slot = self.index.entry(
+            hash,
+            |idx| key_of(*idx) == Some(key),
+            |idx| hasher().hash_one(key_of(*idx).unwrap_or_default()),
+        );
+        match slot {
+            hash_table::Entry::Occupied(known) => return *known.get(),
+            hash_table::Entry::Vacant(slot) => slot.insert(idx),
+        };
+        self.hash = self.hash.rotate_left(7).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ hash;
+        let at = self.text.len() as u32;
+        self.text.extend_from_slice(key);
+        self.entries.push(Entry { at, bytes: key.len() as u32, action, row, family });
         idx
     }
 
     /// Adds another spelling of the line of entry `owner`.
     pub(crate) fn alias(&mut self, key: &[u8], owner: u32) {
-        if find(&self.index, &self.entries, &self.text, key).is_none() {
+        let hash = hasher().hash_one(key);
+        if find(&self.index, &self.entries, &self.text, key, hash).is_none() {
             self.aliases.push((key.to_vec(), owner));
         }
     }
@@ -213,7 +227,6 @@ impl LayoutBuilder {
         for (key, owner) in std::mem::take(&mut self.aliases) {
             self.push(&key, Action::Alias(owner), super::rows::NO_ROW, super::family::NONE);
         }
-        let hash = hasher().hash_one((&self.text, &self.entries));
         Layout {
             format,
             text: self.text.into_boxed_slice(),
@@ -223,7 +236,7 @@ impl LayoutBuilder {
             fixes: fixes.into_boxed_slice(),
             loose,
             ambiguous,
-            hash,
+            hash: self.hash,
         }
     }
 }

@@ -4,6 +4,8 @@
 //! grammar. Where Prometheus' own lexer is stricter or laxer than the specifications, Prometheus is followed, but for
 //! one thing: a label value never spans lines here.
 
+use std::borrow::Cow;
+
 use super::PageFormat;
 use super::error::Fault;
 use super::float;
@@ -18,6 +20,10 @@ pub(crate) struct Span {
 impl Span {
     pub(crate) fn new(at: usize, end: usize) -> Self {
         Self { at: at as u32, end: end as u32 }
+    }
+
+    pub(crate) fn len(self) -> usize {
+        (self.end - self.at) as usize
     }
 
     pub(crate) fn of(self, body: &[u8]) -> &[u8] {
@@ -35,13 +41,25 @@ pub(crate) struct Text {
 
 impl Text {
     /// The text with escapes resolved: `\\`, `\"` and `\n`; others stay as they are, as in Prometheus.
-    pub(crate) fn unescape(self, body: &[u8]) -> String {
-        let raw = String::from_utf8_lossy(self.span.of(body));
-        if self.escaped { unescape(&raw) } else { raw.into_owned() }
+    pub(crate) fn of(self, body: &str) -> Cow<'_, str> {
+        let raw = body.get(self.span.at as usize..self.span.end as usize).unwrap_or_default();
+        if self.escaped { unescape(raw) } else { Cow::Borrowed(raw) }
+    }
+
+    /// The same for a body that was not checked as a whole.
+    pub(crate) fn of_bytes(self, body: &[u8]) -> Cow<'_, str> {
+        match String::from_utf8_lossy(self.span.of(body)) {
+            Cow::Borrowed(raw) if self.escaped => unescape(raw),
+            raw => raw,
+        }
     }
 }
 
-pub(crate) fn unescape(raw: &str) -> String {
+/// `raw` with escapes resolved.
+pub(crate) fn unescape(raw: &str) -> Cow<'_, str> {
+    if memchr::memchr(b'\\', raw.as_bytes()).is_none() {
+        return Cow::Borrowed(raw);
+    }
     let mut out = String::with_capacity(raw.len());
     let mut chars = raw.chars();
     while let Some(c) = chars.next() {
@@ -56,7 +74,7 @@ pub(crate) fn unescape(raw: &str) -> String {
             None => out.push('\\'),
         }
     }
-    out
+    Cow::Owned(out)
 }
 
 /// A label as written.
@@ -75,12 +93,36 @@ pub(crate) struct RawExemplar {
     pub(crate) time: i64,
 }
 
-/// What may follow a value.
+/// What may follow a value; mostly nothing does.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tail {
     /// Unix nanoseconds; 0 = none.
     pub(crate) time: i64,
-    pub(crate) exemplar: Option<RawExemplar>,
+    /// One more than the index in the list of exemplars; 0 = none.
+    pub(crate) exemplar: u32,
+}
+
+/// Lists that spans and indices of lines refer to.
+#[derive(Debug, Default)]
+pub(crate) struct Lists {
+    pub(crate) labels: Vec<RawLabel>,
+    pub(crate) exemplars: Vec<RawExemplar>,
+}
+
+impl Lists {
+    pub(crate) fn clear(&mut self) {
+        self.labels.clear();
+        self.exemplars.clear();
+    }
+
+    /// Labels `first..end`.
+    pub(crate) fn labels(&self, (first, end): (u32, u32)) -> &[RawLabel] {
+        self.labels.get(first as usize..end as usize).unwrap_or_default()
+    }
+
+    pub(crate) fn exemplar(&self, tail: &Tail) -> Option<&RawExemplar> {
+        self.exemplars.get((tail.exemplar as usize).checked_sub(1)?)
+    }
 }
 
 /// A sample line.
@@ -106,6 +148,29 @@ pub(crate) enum Comment {
     /// Nothing to us.
     Other,
 }
+
+const LETTER: u8 = 1;
+const DIGIT: u8 = 2;
+const COLON: u8 = 4;
+/// It ends a run of plain characters between quotes.
+const STOP: u8 = 8;
+
+/// What each byte is to names and quoted texts.
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut c = 0;
+    while c < 256 {
+        classes[c] = match c as u8 {
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => LETTER,
+            b'0'..=b'9' => DIGIT,
+            b':' => COLON,
+            b'"' | b'\\' | b'\n' => STOP,
+            _ => 0,
+        };
+        c += 1;
+    }
+    classes
+};
 
 /// Reads lines of one body.
 #[derive(Clone, Copy, Debug)]
@@ -142,15 +207,13 @@ impl<'a> Lexer<'a> {
 
     /// The end of the name that starts at `at`; `at` itself when none does.
     fn name(self, at: usize, colons: bool) -> usize {
-        let start = |c: u8| c.is_ascii_alphabetic() || c == b'_' || (colons && c == b':');
-        if !start(self.peek(at)) {
+        let start = if colons { LETTER | COLON } else { LETTER };
+        let rest = self.body.get(at..).unwrap_or_default();
+        if rest.first().is_none_or(|c| CLASSES[usize::from(*c)] & start == 0) {
             return at;
         }
-        let mut end = at + 1;
-        while start(self.peek(end)) || self.peek(end).is_ascii_digit() {
-            end += 1;
-        }
-        end
+        let name = start | DIGIT;
+        at + rest.iter().position(|c| CLASSES[usize::from(*c)] & name == 0).unwrap_or(rest.len())
     }
 
     /// The quoted text whose opening quote is at `at`, and the place behind its closing one.
@@ -159,7 +222,9 @@ impl<'a> Lexer<'a> {
         let mut end = at + 1;
         loop {
             let rest = self.body.get(end..).unwrap_or_default();
-            let stop = memchr::memchr3(b'"', b'\\', b'\n', rest).map(|found| end + found);
+            // Values are short: a loop beats a search that is set up for long ones.
+            let stop = rest.iter().position(|c| CLASSES[usize::from(*c)] & STOP != 0);
+            let stop = stop.map(|found| end + found);
             match stop {
                 Some(stop) if self.peek(stop) == b'"' => {
                     return Ok((Text { span: Span::new(at + 1, stop), escaped }, stop + 1));
@@ -194,9 +259,9 @@ impl<'a> Lexer<'a> {
                 }
             };
             let quoted = self.peek(at) == b'"';
-            at = self.blanks(end);
+            at = if self.peek(end) == b'=' { end } else { self.blanks(end) };
             if self.peek(at) == b'=' {
-                let open = self.blanks(at + 1);
+                let open = if self.peek(at + 1) == b'"' { at + 1 } else { self.blanks(at + 1) };
                 if self.peek(open) != b'"' {
                     return Err(Fault::At(open, "a quoted label value"));
                 }
@@ -217,28 +282,24 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// The sample line at `at` and the place behind its newline. Labels go to `labels`.
-    pub(crate) fn sample(
-        self,
-        at: usize,
-        labels: &mut Vec<RawLabel>,
-    ) -> Result<(RawSample, usize), Fault> {
-        let first = labels.len() as u32;
+    /// The sample line at `at` and the place behind its newline. What it refers to goes to `lists`.
+    pub(crate) fn sample(self, at: usize, lists: &mut Lists) -> Result<(RawSample, usize), Fault> {
+        let first = lists.labels.len() as u32;
         let start = if self.strict { at } else { self.blanks(at) };
         let mut end = self.name(start, true);
         let mut name = Text { span: Span::new(start, end), escaped: false };
         let bare = end > start;
         let brace = if self.strict { end } else { self.blanks(end) };
         if self.peek(brace) == b'{' {
-            end = self.labels(brace + 1, labels, (!bare).then_some(&mut name))?;
+            end = self.labels(brace + 1, &mut lists.labels, (!bare).then_some(&mut name))?;
         }
         if name.span.at == name.span.end {
             return Err(Fault::At(start, "a metric name"));
         }
         let value_at = self.gap(end)?;
         let (value, value_end) = self.number(value_at, "a number as value")?;
-        let labels_end = labels.len() as u32;
-        let (tail, next) = self.tail(value_end, labels)?;
+        let labels_end = lists.labels.len() as u32;
+        let (tail, next) = self.tail(value_end, lists)?;
         let key = Span::new(at, value_at);
         Ok((RawSample { key, name, labels: (first, labels_end), value, tail }, next))
     }
@@ -246,6 +307,11 @@ impl<'a> Lexer<'a> {
     /// The number at `at` and its end.
     pub(crate) fn number(self, at: usize, expected: &'static str) -> Result<(f64, usize), Fault> {
         let rest = self.body.get(at..).unwrap_or_default();
+        if let Some((value, len)) = float::prefix(rest)
+            && rest.get(len) == Some(&b'\n')
+        {
+            return Ok((value, at + len));
+        }
         let len = rest.iter().position(|c| matches!(c, b' ' | b'\t' | b'\n')).unwrap_or(rest.len());
         match float::token(rest.get(..len).unwrap_or_default()) {
             Some(value) => Ok((value, at + len)),
@@ -254,14 +320,10 @@ impl<'a> Lexer<'a> {
     }
 
     /// Whatever follows a value, to behind the newline.
-    pub(crate) fn tail(
-        self,
-        at: usize,
-        labels: &mut Vec<RawLabel>,
-    ) -> Result<(Tail, usize), Fault> {
+    pub(crate) fn tail(self, at: usize, lists: &mut Lists) -> Result<(Tail, usize), Fault> {
         match (self.peek(at), self.strict) {
             (b'\n', _) => Ok((Tail::default(), at + 1)),
-            (_, true) => self.tail_openmetrics(at, labels),
+            (_, true) => self.tail_openmetrics(at, lists),
             (_, false) => {
                 let mut at = self.blanks(at);
                 let mut time = 0;
@@ -270,7 +332,7 @@ impl<'a> Lexer<'a> {
                     time = self.millis(at, end)?;
                     at = self.blanks(end);
                 }
-                self.line_end(at).map(|next| (Tail { time, exemplar: None }, next))
+                self.line_end(at).map(|next| (Tail { time, exemplar: 0 }, next))
             }
         }
     }
@@ -303,11 +365,7 @@ impl<'a> Lexer<'a> {
         nanos(seconds).map(|time| (time, end)).ok_or(Fault::At(at, "a timestamp in seconds"))
     }
 
-    fn tail_openmetrics(
-        self,
-        at: usize,
-        labels: &mut Vec<RawLabel>,
-    ) -> Result<(Tail, usize), Fault> {
+    fn tail_openmetrics(self, at: usize, lists: &mut Lists) -> Result<(Tail, usize), Fault> {
         let mut tail = Tail::default();
         let mut at = self.gap(at)?;
         if self.peek(at) != b'#' {
@@ -320,15 +378,17 @@ impl<'a> Lexer<'a> {
         if self.body.get(at..at + 3) != Some(b"# {") {
             return Err(Fault::At(at, "an exemplar or the end of the line"));
         }
-        let first = labels.len() as u32;
-        let end = self.labels(at + 3, labels, None)?;
+        let first = lists.labels.len() as u32;
+        let end = self.labels(at + 3, &mut lists.labels, None)?;
         let (value, end) = self.number(self.gap(end)?, "a number as exemplar")?;
         let mut time = 0;
         at = end;
         if self.peek(at) == b' ' {
             (time, at) = self.seconds(at + 1)?;
         }
-        tail.exemplar = Some(RawExemplar { labels: (first, labels.len() as u32), value, time });
+        let labels = (first, lists.labels.len() as u32);
+        lists.exemplars.push(RawExemplar { labels, value, time });
+        tail.exemplar = lists.exemplars.len() as u32;
         self.line_end(at).map(|next| (tail, next))
     }
 

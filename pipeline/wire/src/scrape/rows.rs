@@ -3,12 +3,10 @@
 //! Lines of a family may come in any order and anywhere on the page. Two samples are of one series when name, class
 //! and labels (less `le` and `quantile`) are equal; the raw spelling does not matter.
 
-use std::hash::BuildHasher;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use foldhash::HashMap;
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 use pipeline_model::{
     Bounds, Hint, Kind, Label, Labels, Metric, Number, RowId, ShapeBuilder, Str, Temporality, Value,
 };
@@ -18,7 +16,7 @@ use super::family::{Class, Families, NONE, Part, Resolved, Type};
 use super::float;
 use super::labeler::{LabelFault, Labeler};
 use super::layout::{Action, Fix};
-use super::lex::{RawLabel, RawSample, Text};
+use super::lex::{Lists, RawSample, Span, Text};
 use super::unit::ucum;
 
 /// Row 0xffffffff: a line that belongs to no row.
@@ -75,59 +73,89 @@ struct Home {
     slot: u32,
 }
 
+/// A label list as written.
+#[derive(Clone, Copy, Debug, Eq, Hash)]
+struct Spelling<'a> {
+    before: &'a [u8],
+    after: &'a [u8],
+    /// One label more was there, which counts towards the limit on labels.
+    skipped: bool,
+}
+
+impl PartialEq for Spelling<'_> {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.skipped == other.skipped
+            && same(self.before, other.before)
+            && same(self.after, other.after)
+    }
+}
+
+/// True for equal bytes. Label lists are a few dozen of them, for which a call of `memcmp` costs more than the work.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    let (words_a, words_b) = (a.chunks_exact(8), b.chunks_exact(8));
+    let tails = words_a.remainder().iter().eq(words_b.remainder());
+    a.len() == b.len() && tails && words_a.zip(words_b).all(|(a, b)| word(a) == word(b))
+}
+
+fn word(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_ne_bytes(*bytes.first_chunk()?))
+}
+
 /// Puts samples together.
 #[derive(Debug)]
 pub(crate) struct Assembler<'a> {
-    body: &'a [u8],
+    body: &'a str,
     labeler: Labeler<'a>,
-    families: &'a mut Families,
-    hasher: FixedState,
-    raw_labels: &'a [RawLabel],
+    pub(crate) families: Families<'a>,
+    lists: &'a Lists,
     /// Interned text by its bytes, to ask the shared interner once per page only.
     strings: HashMap<&'a [u8], Str>,
     /// Sample names seen, with what they lead to and the base (or, of a start time, the parent).
     names: HashMap<&'a [u8], (Resolved, u32)>,
     bases: Vec<Base>,
-    base_of: HashMap<(Class, Str), u32>,
-    /// Label lists as written, by hash: (first label, end, skipped one) and the set.
-    spelled: HashTable<(u64, (u32, u32, u32), u32)>,
+    /// By name, for each class.
+    base_of: [HashMap<Str, u32>; 3],
+    /// Label lists as written, and their sets.
+    spelled: HashMap<Spelling<'a>, u32>,
     sets: Vec<Labels>,
     set_of: HashMap<Labels, u32>,
     drafts: Vec<Draft>,
     draft_of: HashMap<(u32, u32), u32>,
     members: Vec<Member>,
     /// What start times belong to: class and name less `_created`.
-    parents: Vec<(Class, Str)>,
+    parents: Vec<(Class, Cow<'a, str>)>,
     /// Start times: parent, label set, line.
     starts: Vec<(u32, u32, u32)>,
     /// Start times of no series, by what they would belong to.
-    orphans: HashMap<(Class, Str, u32), u32>,
+    orphans: HashMap<(Class, Cow<'a, str>, u32), u32>,
     pub(crate) placed: Vec<Placed>,
     pub(crate) fixes: Vec<Fix>,
     /// Lines that a line yet to come could make something else of: orphans, start times that took a second choice.
     pub(crate) loose: bool,
     last: Option<(&'a [u8], Resolved, u32)>,
-    last_labels: Option<((u32, u32, u32), u32)>,
+    last_labels: Option<(Spelling<'a>, u32)>,
+    last_draft: Option<((u32, u32), u32)>,
 }
 
 impl<'a> Assembler<'a> {
     pub(crate) fn new(
-        body: &'a [u8],
-        raw_labels: &'a [RawLabel],
-        families: &'a mut Families,
+        body: &'a str,
+        lists: &'a Lists,
+        families: Families<'a>,
         labeler: Labeler<'a>,
     ) -> Self {
         Self {
             body,
             labeler,
             families,
-            hasher: FixedState::with_seed(11),
-            raw_labels,
+            lists,
             strings: HashMap::default(),
             names: HashMap::default(),
             bases: Vec::new(),
-            base_of: HashMap::default(),
-            spelled: HashTable::new(),
+            base_of: Default::default(),
+            spelled: HashMap::default(),
             sets: Vec::new(),
             set_of: HashMap::default(),
             drafts: Vec::new(),
@@ -141,6 +169,7 @@ impl<'a> Assembler<'a> {
             loose: false,
             last: None,
             last_labels: None,
+            last_draft: None,
         }
     }
 
@@ -176,7 +205,7 @@ impl<'a> Assembler<'a> {
             if !bound.is_finite() && (bound != f64::INFINITY || resolved.part == Part::Quantile) {
                 // Not the part that its name promises: a number of its own.
                 skip = NONE;
-                let name = sample.name.unescape(self.body);
+                let name = sample.name.of(self.body);
                 base = self.base(Class::Number, &name, Type::Unknown, resolved.family);
             }
         }
@@ -211,23 +240,32 @@ impl<'a> Assembler<'a> {
     }
 
     fn name(&mut self, sample: &RawSample) -> (Resolved, u32) {
-        let raw = sample.name.span.of(self.body);
+        let raw = sample.name.span.of(self.body.as_bytes());
         if let Some((last, resolved, base)) = self.last
-            && last == raw
+            && same(last, raw)
         {
             return (resolved, base);
         }
         let (resolved, base) = match self.names.get(raw) {
             Some(known) => *known,
             None => {
-                let name = sample.name.unescape(self.body);
+                let name = sample.name.of(self.body);
                 let resolved = self.families.resolve(&name);
-                let text = name.get(..resolved.base_bytes).unwrap_or(&name);
                 let base = if resolved.part == Part::Created {
-                    self.parents.push((resolved.class, self.labeler.interner.str(text)));
+                    let parent = match name {
+                        Cow::Borrowed(name) => {
+                            Cow::Borrowed(name.get(..resolved.base_bytes).unwrap_or(name))
+                        }
+                        Cow::Owned(mut name) => {
+                            name.truncate(resolved.base_bytes);
+                            Cow::Owned(name)
+                        }
+                    };
+                    self.parents.push((resolved.class, parent));
                     self.parents.len() as u32 - 1
                 } else {
-                    self.base(resolved.class, text, resolved.of, resolved.family)
+                    let base = name.get(..resolved.base_bytes).unwrap_or(&name);
+                    self.base(resolved.class, base, resolved.of, resolved.family)
                 };
                 self.names.insert(raw, (resolved, base));
                 (resolved, base)
@@ -238,31 +276,40 @@ impl<'a> Assembler<'a> {
     }
 
     fn base(&mut self, class: Class, name: &str, of: Type, family: u32) -> u32 {
+        let Some(known) = self.base_of.get_mut(class as usize) else { return NONE };
+        if let Some(idx) = known.get(name) {
+            return *idx;
+        }
         let name = self.labeler.interner.str(name);
         let next = self.bases.len() as u32;
-        let idx = *self.base_of.entry((class, name.clone())).or_insert(next);
-        if idx == next {
-            self.bases.push(Base { name, class, of, family, metric: None });
-        }
-        idx
+        known.insert(name.clone(), next);
+        self.bases.push(Base { name, class, of, family, metric: None });
+        next
     }
 
     /// The place of label `name` among the sample's and its value as a number; NaN when there is none.
     fn bound(&self, sample: &RawSample, name: &[u8]) -> (u32, f64) {
         let (first, end) = sample.labels;
-        let labels = self.raw_labels.get(first as usize..end as usize).unwrap_or_default();
-        let found = labels.iter().position(|label| label.name.span.of(self.body) == name);
+        let labels = self.lists.labels((first, end));
+        let found =
+            labels.iter().position(|label| label.name.span.of(self.body.as_bytes()) == name);
         let Some(idx) = found else { return (NONE, f64::NAN) };
         let value = labels.get(idx).map_or(f64::NAN, |label| {
-            float::token(label.value.span.of(self.body)).unwrap_or(f64::NAN)
+            float::token(label.value.span.of(self.body.as_bytes())).unwrap_or(f64::NAN)
         });
         // -0 and 0 are one bound.
         (first + idx as u32, value + 0.0)
     }
 
     fn draft(&mut self, base: u32, labels: u32) -> u32 {
+        if let Some((last, idx)) = self.last_draft
+            && last == (base, labels)
+        {
+            return idx;
+        }
         let next = self.drafts.len() as u32;
         let idx = *self.draft_of.entry((base, labels)).or_insert(next);
+        self.last_draft = Some(((base, labels), idx));
         if idx == next {
             self.drafts.push(Draft {
                 base,
@@ -280,18 +327,18 @@ impl<'a> Assembler<'a> {
     /// A counter's start time goes to the series with `_total` or, failing that, to the one without.
     fn attach_start(&mut self, parent: u32, set: u32, line: u32) {
         let Some((class, name)) = self.parents.get(parent as usize).cloned() else { return };
-        let find = |name: Str| {
-            let base = self.base_of.get(&(class, name))?;
+        let find = |name: &str| {
+            let base = self.base_of.get(class as usize)?.get(name)?;
             let of = self.bases.get(*base as usize)?.of;
             let draft = *self.draft_of.get(&(*base, set))?;
             (class != Class::Number || of == Type::Counter).then_some(draft)
         };
         let mut found = None;
         if class == Class::Number {
-            found = find(self.labeler.interner.str(&format!("{name}_total")));
+            found = find(&format!("{name}_total"));
             self.loose |= found.is_none();
         }
-        let found = found.or_else(|| find(name.clone()));
+        let found = found.or_else(|| find(&name));
         let owner = match found.and_then(|idx| self.drafts.get_mut(idx as usize)) {
             Some(draft) => {
                 draft.start = if draft.start == NONE { line } else { draft.start };
@@ -316,57 +363,50 @@ impl<'a> Assembler<'a> {
         idx
     }
 
-    fn list(
-        &self,
-        spelled: (u32, u32, u32),
-    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        let (first, end, skip) = spelled;
-        let body = self.body;
-        let labels = self.raw_labels.get(first as usize..end as usize).unwrap_or_default();
-        labels
-            .iter()
-            .zip(first..)
-            .filter(move |(_, idx)| *idx != skip)
-            .map(move |(label, _)| (label.name.span.of(body), label.value.span.of(body)))
+    /// The labels of a sample as written, from the first name to the last value, in two parts when one in between is
+    /// skipped.
+    fn spelling(&self, sample: &RawSample, skip: u32) -> Spelling<'a> {
+        let (first, end) = sample.labels;
+        let (lists, body) = (self.lists, self.body.as_bytes());
+        let region = |first: u32, end: u32| match lists.labels((first, end)) {
+            [] => &[],
+            [only] => Span { at: only.name.span.at, end: only.value.span.end }.of(body),
+            [a, .., b] => Span { at: a.name.span.at, end: b.value.span.end }.of(body),
+        };
+        match skip {
+            NONE => Spelling { before: region(first, end), after: &[], skipped: false },
+            _ => Spelling {
+                before: region(first, skip),
+                after: region(skip + 1, end),
+                skipped: true,
+            },
+        }
     }
 
     /// The label set of a sample without the label at `skip`.
     fn labels(&mut self, sample: &RawSample, skip: u32) -> Result<u32, Fault> {
-        let spelled = (sample.labels.0, sample.labels.1, skip);
-        // With a limit on labels it matters whether one was skipped.
-        let limited = self.labeler.settings.limits.labels != 0;
-        let same = |other: (u32, u32, u32)| {
-            (!limited || (other.2 == NONE) == (skip == NONE))
-                && self.list(other).eq(self.list(spelled))
-        };
+        let spelling = self.spelling(sample, skip);
         if let Some((last, set)) = self.last_labels
-            && same(last)
+            && last == spelling
         {
             return Ok(set);
         }
-        // Two hashes would meet only for lists that run together (`a="b"` is never `ab=""`), and `eq` decides.
-        let mut hash = 0_u64;
-        for (name, value) in self.list(spelled) {
-            hash = hash.rotate_left(5) ^ self.hasher.hash_one(name);
-            hash = hash.rotate_left(5) ^ self.hasher.hash_one(value);
-        }
-        let known = self.spelled.find(hash, |(known, other, _)| *known == hash && same(*other));
-        let set = match known.map(|known| known.2) {
-            Some(set) => set,
+        let set = match self.spelled.get(&spelling) {
+            Some(set) => *set,
             None => {
                 let labels = self.make_labels(sample, skip)?;
                 let set = self.set(labels);
-                self.spelled.insert_unique(hash, (hash, spelled, set), |entry| entry.0);
+                self.spelled.insert(spelling, set);
                 set
             }
         };
-        self.last_labels = Some((spelled, set));
+        self.last_labels = Some((spelling, set));
         Ok(set)
     }
 
     fn make_labels(&mut self, sample: &RawSample, skip: u32) -> Result<Labels, Fault> {
         let (first, end) = sample.labels;
-        let raw = self.raw_labels.get(first as usize..end as usize).unwrap_or_default();
+        let raw = self.lists.labels((first, end));
         let mut labels = Vec::with_capacity(raw.len());
         for (label, idx) in raw.iter().zip(first..) {
             if idx != skip {
@@ -382,11 +422,11 @@ impl<'a> Assembler<'a> {
     }
 
     fn str(&mut self, text: Text) -> Str {
-        let raw = text.span.of(self.body);
+        let raw = text.span.of(self.body.as_bytes());
         if let Some(known) = self.strings.get(raw).filter(|_| !text.escaped) {
             return known.clone();
         }
-        let shared = self.labeler.interner.str(&text.unescape(self.body));
+        let shared = self.labeler.interner.str(&text.of(self.body));
         if !text.escaped {
             self.strings.insert(raw, shared.clone());
         }
@@ -395,9 +435,8 @@ impl<'a> Assembler<'a> {
 
     /// True when one of the rows in the making has name and labels of `metric` and `labels`, whatever its class.
     pub(crate) fn repeats(&self, name: &Str, labels: &Labels) -> bool {
-        [Class::Number, Class::Histogram, Class::Summary].into_iter().any(|class| {
-            let base = self.base_of.get(&(class, name.clone()));
-            base.is_some_and(|base| {
+        self.base_of.iter().any(|of_class| {
+            of_class.get(name).is_some_and(|base| {
                 let set = self.set_of.get(labels);
                 set.is_some_and(|set| self.draft_of.contains_key(&(*base, *set)))
             })

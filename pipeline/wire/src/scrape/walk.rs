@@ -18,7 +18,7 @@ use super::filling::{Filling, TailSource};
 use super::float;
 use super::grow;
 use super::layout::{Action, Entry, Layout, LayoutBuilder, Layouts};
-use super::lex::{Comment, Lexer, RawLabel, Tail};
+use super::lex::{Comment, Lexer, Lists, Tail};
 use super::rows::NO_ROW;
 use super::{Page, PageFormat, PagePath, PageReader, REORDER_WAIT_MAX, UNSEEN_MAX};
 
@@ -59,7 +59,7 @@ pub(crate) struct Walk<'a> {
     pub(crate) interner: &'a Interner,
     pub(crate) filling: Filling,
     lexer: Lexer<'a>,
-    labels: Vec<RawLabel>,
+    lists: Lists,
     honor_timestamps: bool,
     /// Lines of the layout that the page has.
     seen: Bits,
@@ -93,7 +93,7 @@ pub(crate) fn read(
         interner,
         filling: Filling::new(shape.len(), shape.slots(), reader.starts.clone()),
         lexer: Lexer::new(body, layout.format),
-        labels: Vec::new(),
+        lists: Lists::default(),
         honor_timestamps: reader.settings.honor_timestamps,
         seen: Bits::default(),
         order: Vec::new(),
@@ -242,13 +242,13 @@ impl<'a> Walk<'a> {
     /// The same for values that are not plain numbers or have something behind them.
     #[cold]
     fn value_and_more(&mut self, entry: &Entry, at: usize) -> Option<usize> {
-        self.labels.clear();
+        self.lists.clear();
         let (value, tail, next) = self.number(at)?;
         self.filling.store(entry.action, entry.row, value);
-        if tail.time != 0 || tail.exemplar.is_some() {
+        if tail.time != 0 || tail.exemplar != 0 {
             let source = TailSource {
                 body: self.body,
-                labels: &self.labels,
+                lists: &self.lists,
                 interner: self.interner,
                 honor_timestamps: self.honor_timestamps,
             };
@@ -259,9 +259,9 @@ impl<'a> Walk<'a> {
 
     fn number(&mut self, at: usize) -> Option<(f64, Tail, usize)> {
         let (value, end) = self.lexer.number(at, "").ok()?;
-        let (tail, next) = self.lexer.tail(end, &mut self.labels).ok()?;
+        let (tail, next) = self.lexer.tail(end, &mut self.lists).ok()?;
         // Labels of exemplars are the only texts here that the layout does not vouch for.
-        let valid = tail.exemplar.is_none() || is_text(self.body.get(end..next)?);
+        let valid = tail.exemplar == 0 || is_text(self.body.get(end..next)?);
         valid.then_some((value, tail, next))
     }
 
