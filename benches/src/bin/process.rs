@@ -32,11 +32,17 @@ struct Options {
 }
 
 fn options() -> Options {
-    let mut options =
-        Options { binary: "target/release/inferometer".to_owned(), targets: 200, series: 500, seconds: 30, warmup: 8 };
+    let mut options = Options {
+        binary: "target/release/inferometer".to_owned(),
+        targets: 200,
+        series: 500,
+        seconds: 30,
+        warmup: 8,
+    };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
-        let mut number = || args.next().and_then(|text| text.parse().ok()).expect("a number after the option");
+        let mut number =
+            || args.next().and_then(|text| text.parse().ok()).expect("a number after the option");
         match arg.as_str() {
             "--targets" => options.targets = number(),
             "--series" => options.series = number(),
@@ -106,15 +112,24 @@ fn read(address: &str) -> (usize, usize) {
     write!(stream, "GET /metrics HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
     let mut page = Vec::new();
     stream.read_to_end(&mut page).unwrap();
-    let samples = page.split(|byte| *byte == b'\n').filter(|line| line.first().is_some_and(|c| *c != b'#')).count();
+    let samples = page
+        .split(|byte| *byte == b'\n')
+        .filter(|line| line.first().is_some_and(|c| *c != b'#'))
+        .count();
     (page.len(), samples)
 }
 
 fn main() {
     let options = options();
     let dir = tempfile::tempdir().unwrap();
-    drop(Command::new("taskset").args(["-p", "-c", "1", &std::process::id().to_string()]).stdout(Stdio::null()).status());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    drop(
+        Command::new("taskset")
+            .args(["-p", "-c", "1", &std::process::id().to_string()])
+            .stdout(Stdio::null())
+            .status(),
+    );
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let releases = vec![Release::Vllm0_33_0, Release::Sglang0_5_23];
     let spec = BulkSpec { targets: options.targets, series: options.series, releases, port: 0 };
     let fleet = runtime.block_on(BulkFleet::start(&spec)).unwrap();
@@ -139,7 +154,11 @@ fn idle(options: &Options, dir: &Path) {
     std::thread::sleep(Duration::from_secs(2));
     let (_, rss, _) = usage(child.0.id());
     let size = std::fs::metadata(&options.binary).map_or(0, |file| file.len());
-    println!("idle: ready in {ready:.1?}, {:.1} MiB RSS; binary {:.1} MB as built", mib(rss), size as f64 / 1e6);
+    println!(
+        "idle: ready in {ready:.1?}, {:.1} MiB RSS; binary {:.1} MB as built",
+        mib(rss),
+        size as f64 / 1e6
+    );
 }
 
 fn mib(bytes: u64) -> f64 {
@@ -168,10 +187,17 @@ fn ours(options: &Options, fleet: &BulkFleet, dir: &Path) {
     let pid = child.0.id();
     let before_warm = usage(pid).1;
     std::thread::sleep(Duration::from_secs(options.warmup));
+    // Before anybody reads: what it holds per series. Reading adds the rendered page.
+    let unread = usage(pid).1;
     let (bytes, shown) = read(&address);
     let (cpu, _, _) = usage(pid);
     let scraped = |fleet: &BulkFleet| -> u64 {
-        fleet.scrapes().iter().enumerate().map(|(target, count)| count * fleet.series(target) as u64).sum()
+        fleet
+            .scrapes()
+            .iter()
+            .enumerate()
+            .map(|(target, count)| count * fleet.series(target) as u64)
+            .sum()
     };
     let (before, began) = (scraped(fleet), Instant::now());
     while began.elapsed() < Duration::from_secs(options.seconds) {
@@ -181,19 +207,31 @@ fn ours(options: &Options, fleet: &BulkFleet, dir: &Path) {
     }
     let (samples, (after, rss, peak)) = (scraped(fleet) - before, usage(pid));
     let rate = samples as f64 / began.elapsed().as_secs_f64();
+    let series = options.targets * options.series;
     println!(
-        "inferometer: {rate:.0} samples/s scraped, exposition of {shown} samples ({:.1} MB) read every second: {:.3} µs CPU a sample, {:.1} MiB RSS ({:.1} at start, {:.1} peak)",
+        "inferometer: {rate:.0} samples/s scraped, exposition of {shown} samples ({:.1} MB) read every second: {:.3} µs CPU a sample, {:.1} MiB RSS ({:.1} peak)",
         bytes as f64 / 1e6,
         (after - cpu) * 1e6 / samples as f64,
         mib(rss),
-        mib(before_warm),
         mib(peak)
+    );
+    println!(
+        "state: {:.1} MiB RSS before the first read, {:.1} without targets: {} bytes a series",
+        mib(unread),
+        mib(before_warm),
+        unread.saturating_sub(before_warm) / series as u64
     );
 }
 
 /// Prometheus in agent mode, which scrapes into its write-ahead log, as Debian ships it.
 fn prometheus(options: &Options, fleet: &BulkFleet, dir: &Path) {
-    if Command::new("prometheus").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+    if Command::new("prometheus")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_err()
+    {
         println!("prometheus: not installed, left out");
         return;
     }
@@ -204,13 +242,22 @@ fn prometheus(options: &Options, fleet: &BulkFleet, dir: &Path) {
     std::fs::write(dir.join("prometheus.yml"), config).unwrap();
     let child = pinned("prometheus", "0")
         .current_dir(dir)
-        .args(["--enable-feature=agent", "--config.file=prometheus.yml", "--storage.agent.path=wal"])
+        .args([
+            "--enable-feature=agent",
+            "--config.file=prometheus.yml",
+            "--storage.agent.path=wal",
+        ])
         .args(["--web.listen-address=127.0.0.1:0", "--log.level=error"])
         .spawn();
     let child = Running(child.expect("prometheus starts"));
     std::thread::sleep(Duration::from_secs(options.warmup));
     let scraped = |fleet: &BulkFleet| -> u64 {
-        fleet.scrapes().iter().enumerate().map(|(target, count)| count * fleet.series(target) as u64).sum()
+        fleet
+            .scrapes()
+            .iter()
+            .enumerate()
+            .map(|(target, count)| count * fleet.series(target) as u64)
+            .sum()
     };
     let (cpu, _, _) = usage(child.0.id());
     let (before, began) = (scraped(fleet), Instant::now());

@@ -20,8 +20,9 @@ use super::target::Target;
 use super::{FetchError, Inner, Phase};
 use crate::stream::Stream;
 
-/// 64 KiB: what a head and one piece of a body may take; hyper's own limit of 400 KiB times thousands of targets is a lot.
-const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a read, and with it of an answer's head. A kept connection holds its buffer while it idles: hyper's own
+/// adaptive buffer grew to 128 KiB on pages of that size, which was most of an agent's memory at hundreds of targets.
+const READ_BYTES: usize = 16 << 10;
 
 /// A connection to a server.
 pub(super) struct Link {
@@ -71,7 +72,7 @@ impl Link {
             }
         };
         let (sender, http) = Builder::new()
-            .max_buf_size(BUFFER_BYTES_MAX)
+            .read_buf_exact_size(Some(READ_BYTES))
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|source| FetchError::Protocol { url: url(), source })?;
