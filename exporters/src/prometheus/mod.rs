@@ -179,12 +179,7 @@ impl Prometheus {
 
 /// What binding tells, with its cause, classified by what the user has to change.
 fn start_error(error: &BindError) -> StartError {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(reason) = cause {
-        text = format!("{text}: {reason}");
-        cause = reason.source();
-    }
+    let text = error.with_causes();
     match error {
         BindError::Permission { .. } => StartError::Permission(text),
         BindError::Tls { .. } => StartError::Other(text),

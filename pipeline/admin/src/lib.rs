@@ -52,7 +52,7 @@ pub async fn start(
     let listen = ListenSettings { listen: settings.listen, ..ListenSettings::default() };
     let bound =
         Server::bind(ServerPlan { listen, ..ServerPlan::default() }).await.map_err(|wrong| {
-            let text = format!("admin: {wrong} (in [admin])");
+            let text = format!("{} (in [admin])", wrong.with_causes());
             match wrong {
                 BindError::Permission { .. } => StartError::Permission(text),
                 _ => StartError::Bind(text),

@@ -163,7 +163,9 @@ async fn keep_house(interner: Arc<Interner>, telemetry: Telemetry) {
     let (strings, labels, metrics) = (gauge("strings"), gauge("labels"), gauge("metrics"));
     let (tables, programs) = (gauge("tables"), gauge("programs"));
     let bytes = telemetry.gauge(&table::SHAPE_BYTES, &[]);
-    let mut tick = tokio::time::interval(Duration::from_secs(15));
+    // The first look comes when first batches have had time to arrive.
+    let first = Instant::now() + Duration::from_secs(1);
+    let mut tick = tokio::time::interval_at(first, Duration::from_secs(10));
     loop {
         tick.tick().await;
         interner.sweep();

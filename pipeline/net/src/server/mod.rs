@@ -157,6 +157,20 @@ pub enum BindError {
     },
 }
 
+impl BindError {
+    /// The message with all its causes on one line, for the person who started the program.
+    #[must_use]
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(reason) = cause {
+            text = format!("{text}: {reason}");
+            cause = reason.source();
+        }
+        text
+    }
+}
+
 /// Answers requests. Every `async fn(Request) -> Response` that can be called again and again is one.
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request. Dropped when the client hangs up or the drain deadline passes.
