@@ -10,7 +10,7 @@ use foldhash::HashMap;
 use pipeline_model::{Hint, Kind, Temporality};
 
 use super::error::Fault;
-use super::lex::{Comment, Span, Text};
+use super::raw::{Comment, Span, Text};
 
 /// No family.
 pub(crate) const NONE: u32 = u32::MAX;

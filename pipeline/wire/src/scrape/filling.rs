@@ -8,7 +8,8 @@ use pipeline_model::{
 };
 
 use super::layout::{Action, Fix};
-use super::lex::{Lists, RawLabel, Tail, nanos};
+use super::lex::nanos;
+use super::raw::{Lists, RawLabel, Tail};
 use super::rows::NO_ROW;
 use super::{Page, PagePath, PageStats};
 

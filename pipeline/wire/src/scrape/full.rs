@@ -7,7 +7,8 @@ use super::family::{Families, NONE};
 use super::filling::{Filling, TailSource};
 use super::labeler::Labeler;
 use super::layout::{Action, LayoutBuilder, Layouts};
-use super::lex::{Comment, Lexer, Lists, RawSample, Span};
+use super::lex::Lexer;
+use super::raw::{Comment, Lists, RawSample, Span};
 use super::rows::{Assembler, NO_ROW, Placed};
 use super::{Page, PageFormat, PagePath, PageReader};
 
@@ -77,7 +78,16 @@ impl<'a> Lines<'a> {
                 }
                 Some(b'\n') if format == PageFormat::Text => at = first + 1,
                 _ => {
-                    let (sample, next) = lexer.sample(at, &mut lines.lists)?;
+                    let labels = lines.lists.labels.len();
+                    let last = lines.samples.last();
+                    let sibling = last.and_then(|last| lexer.sibling(at, last, &mut lines.lists));
+                    let (sample, next) = match sibling {
+                        Some(sibling) => sibling,
+                        None => {
+                            lines.lists.labels.truncate(labels);
+                            lexer.sample(at, &mut lines.lists)?
+                        }
+                    };
                     lines.samples.push(sample);
                     at = next;
                     if samples_max != 0 && lines.samples.len() > samples_max {

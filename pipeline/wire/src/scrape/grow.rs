@@ -11,7 +11,8 @@ use super::filling::TailSource;
 use super::full;
 use super::labeler::Labeler;
 use super::layout::{Action, Layout, LayoutBuilder};
-use super::lex::{Lexer, Lists};
+use super::lex::Lexer;
+use super::raw::Lists;
 use super::rows::Assembler;
 use super::walk::Walk;
 

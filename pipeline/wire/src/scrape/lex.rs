@@ -4,150 +4,10 @@
 //! grammar. Where Prometheus' own lexer is stricter or laxer than the specifications, Prometheus is followed, but for
 //! one thing: a label value never spans lines here.
 
-use std::borrow::Cow;
-
 use super::PageFormat;
 use super::error::Fault;
 use super::float;
-
-/// A range of the body. Bodies are below 4 GiB.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) at: u32,
-    pub(crate) end: u32,
-}
-
-impl Span {
-    pub(crate) fn new(at: usize, end: usize) -> Self {
-        Self { at: at as u32, end: end as u32 }
-    }
-
-    pub(crate) fn len(self) -> usize {
-        (self.end - self.at) as usize
-    }
-
-    pub(crate) fn of(self, body: &[u8]) -> &[u8] {
-        body.get(self.at as usize..self.end as usize).unwrap_or_default()
-    }
-}
-
-/// A text between quotes or bare.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Text {
-    pub(crate) span: Span,
-    /// It has backslashes to be resolved.
-    pub(crate) escaped: bool,
-}
-
-impl Text {
-    /// The text with escapes resolved: `\\`, `\"` and `\n`; others stay as they are, as in Prometheus.
-    pub(crate) fn of(self, body: &str) -> Cow<'_, str> {
-        let raw = body.get(self.span.at as usize..self.span.end as usize).unwrap_or_default();
-        if self.escaped { unescape(raw) } else { Cow::Borrowed(raw) }
-    }
-
-    /// The same for a body that was not checked as a whole.
-    pub(crate) fn of_bytes(self, body: &[u8]) -> Cow<'_, str> {
-        match String::from_utf8_lossy(self.span.of(body)) {
-            Cow::Borrowed(raw) if self.escaped => unescape(raw),
-            raw => raw,
-        }
-    }
-}
-
-/// `raw` with escapes resolved.
-pub(crate) fn unescape(raw: &str) -> Cow<'_, str> {
-    if memchr::memchr(b'\\', raw.as_bytes()).is_none() {
-        return Cow::Borrowed(raw);
-    }
-    let mut out = String::with_capacity(raw.len());
-    let mut chars = raw.chars();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        match chars.next() {
-            Some('n') => out.push('\n'),
-            Some(c @ ('\\' | '"')) => out.push(c),
-            Some(c) => out.extend(['\\', c]),
-            None => out.push('\\'),
-        }
-    }
-    Cow::Owned(out)
-}
-
-/// A label as written.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RawLabel {
-    pub(crate) name: Text,
-    pub(crate) value: Text,
-}
-
-/// An exemplar as written; its labels are a range of the label list.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RawExemplar {
-    pub(crate) labels: (u32, u32),
-    pub(crate) value: f64,
-    /// Unix nanoseconds; 0 = none.
-    pub(crate) time: i64,
-}
-
-/// What may follow a value; mostly nothing does.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tail {
-    /// Unix nanoseconds; 0 = none.
-    pub(crate) time: i64,
-    /// One more than the index in the list of exemplars; 0 = none.
-    pub(crate) exemplar: u32,
-}
-
-/// Lists that spans and indices of lines refer to.
-#[derive(Debug, Default)]
-pub(crate) struct Lists {
-    pub(crate) labels: Vec<RawLabel>,
-    pub(crate) exemplars: Vec<RawExemplar>,
-}
-
-impl Lists {
-    pub(crate) fn clear(&mut self) {
-        self.labels.clear();
-        self.exemplars.clear();
-    }
-
-    /// Labels `first..end`.
-    pub(crate) fn labels(&self, (first, end): (u32, u32)) -> &[RawLabel] {
-        self.labels.get(first as usize..end as usize).unwrap_or_default()
-    }
-
-    pub(crate) fn exemplar(&self, tail: &Tail) -> Option<&RawExemplar> {
-        self.exemplars.get((tail.exemplar as usize).checked_sub(1)?)
-    }
-}
-
-/// A sample line.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RawSample {
-    /// From the start of the line to the value: what identifies the line on the next page.
-    pub(crate) key: Span,
-    pub(crate) name: Text,
-    /// A range of the label list.
-    pub(crate) labels: (u32, u32),
-    pub(crate) value: f64,
-    pub(crate) tail: Tail,
-}
-
-/// What a line beginning with `#` is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Comment {
-    Help(Text, Span),
-    Type(Text, Span),
-    Unit(Text, Span),
-    /// OpenMetrics' end of page.
-    Eof,
-    /// Nothing to us.
-    Other,
-}
+use super::raw::{Comment, Lists, RawExemplar, RawLabel, RawSample, Span, Tail, Text};
 
 const LETTER: u8 = 1;
 const DIGIT: u8 = 2;
@@ -171,6 +31,21 @@ const CLASSES: [u8; 256] = {
     }
     classes
 };
+
+/// How many bytes both begin with.
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let mut len = 0;
+    for (a, b) in a.chunks_exact(8).zip(b.chunks_exact(8)) {
+        let (Some(a), Some(b)) = (a.first_chunk(), b.first_chunk()) else { break };
+        let differ = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+        if differ != 0 {
+            return len + differ.trailing_zeros() as usize / 8;
+        }
+        len += 8;
+    }
+    let tails = a.get(len..).unwrap_or_default().iter().zip(b.get(len..).unwrap_or_default());
+    len + tails.take_while(|(a, b)| a == b).count()
+}
 
 /// Reads lines of one body.
 #[derive(Clone, Copy, Debug)]
@@ -301,7 +176,56 @@ impl<'a> Lexer<'a> {
         let labels_end = lists.labels.len() as u32;
         let (tail, next) = self.tail(value_end, lists)?;
         let key = Span::new(at, value_at);
-        Ok((RawSample { key, name, labels: (first, labels_end), value, tail }, next))
+        let labels = (first, labels_end);
+        Ok((RawSample { key, name, labels, value, tail, changed: u32::MAX }, next))
+    }
+
+    /// The same for a line that is `last`, the line before, with another value of one label: the next bucket of a
+    /// histogram, mostly. `None` when it is not, or when anything about it is unusual.
+    pub(crate) fn sibling(
+        self,
+        at: usize,
+        last: &RawSample,
+        lists: &mut Lists,
+    ) -> Option<(RawSample, usize)> {
+        let old = last.key.of(self.body);
+        let common = common_prefix(old, self.body.get(at..)?) as u32 + last.key.at;
+        let labels = lists.labels(last.labels);
+        let covers =
+            |label: &RawLabel| (label.value.span.at..=label.value.span.end).contains(&common);
+        let changed = labels.iter().position(covers)?;
+        let value = labels.get(changed).filter(|label| !label.value.escaped)?.value.span;
+        // What comes before the label's value moves by this much.
+        let before = at as u32 - last.key.at;
+        let new_at = value.at + before;
+        let rest = self.body.get(new_at as usize..)?;
+        let len = rest.iter().position(|c| CLASSES[usize::from(*c)] & STOP != 0)?;
+        let new_end = new_at + len as u32;
+        // And what comes after, beginning with the quote, by this much.
+        let after = new_end - value.end;
+        let behind = Span { at: value.end, end: last.key.end }.of(self.body);
+        if !rest.get(len..)?.starts_with(behind) {
+            return None;
+        }
+        let own_first = lists.labels.len() as u32;
+        let (first, end) = last.labels;
+        for idx in first..end {
+            let mut label = *lists.labels.get(idx as usize)?;
+            let own = (idx - first) as usize;
+            label.name.span = label.name.span.moved(if own <= changed { before } else { after });
+            label.value.span = match own {
+                own if own < changed => label.value.span.moved(before),
+                own if own > changed => label.value.span.moved(after),
+                _ => Span { at: new_at, end: new_end },
+            };
+            lists.labels.push(label);
+        }
+        let key = Span { at: at as u32, end: last.key.end + after };
+        let (value, value_end) = self.number(key.end as usize, "").ok()?;
+        let labels = (own_first, lists.labels.len() as u32);
+        let (tail, next) = self.tail(value_end, lists).ok()?;
+        let name = Text { span: last.name.span.moved(before), ..last.name };
+        Some((RawSample { key, name, labels, value, tail, changed: changed as u32 }, next))
     }
 
     /// The number at `at` and its end.

@@ -20,6 +20,7 @@ mod layout;
 mod lex;
 mod native;
 mod protobuf;
+mod raw;
 mod rows;
 pub(crate) mod unit;
 mod walk;

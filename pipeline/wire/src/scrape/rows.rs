@@ -3,21 +3,20 @@
 //! Lines of a family may come in any order and anywhere on the page. Two samples are of one series when name, class
 //! and labels (less `le` and `quantile`) are equal; the raw spelling does not matter.
 
+mod place;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use foldhash::HashMap;
-use pipeline_model::{
-    Bounds, Hint, Kind, Label, Labels, Metric, Number, RowId, ShapeBuilder, Str, Temporality, Value,
-};
+use pipeline_model::{Label, Labels, Metric, RowId, Str, Value};
 
 use super::error::Fault;
 use super::family::{Class, Families, NONE, Part, Resolved, Type};
 use super::float;
 use super::labeler::{LabelFault, Labeler};
 use super::layout::{Action, Fix};
-use super::lex::{Lists, RawSample, Span, Text};
-use super::unit::ucum;
+use super::raw::{Lists, RawLabel, RawSample, Span, Text};
 
 /// Row 0xffffffff: a line that belongs to no row.
 pub(crate) const NO_ROW: RowId = RowId::MAX;
@@ -31,6 +30,13 @@ pub(crate) struct Placed {
     /// The line whose cell this one repeats; itself when it has its own. [`NONE`] when a row of the caller's is
     /// repeated.
     pub(crate) owner: u32,
+}
+
+impl Placed {
+    /// A line with no place yet.
+    fn new(line: u32, family: u32) -> Self {
+        Self { action: Action::Ignore, row: NO_ROW, family, owner: line }
+    }
 }
 
 /// The series that a run of sample names makes up.
@@ -66,13 +72,6 @@ struct Member {
     line: u32,
 }
 
-/// Where a draft got its slots.
-#[derive(Clone, Copy, Debug)]
-struct Home {
-    row: RowId,
-    slot: u32,
-}
-
 /// A label list as written.
 #[derive(Clone, Copy, Debug, Eq, Hash)]
 struct Spelling<'a> {
@@ -97,6 +96,11 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     let (words_a, words_b) = (a.chunks_exact(8), b.chunks_exact(8));
     let tails = words_a.remainder().iter().eq(words_b.remainder());
     a.len() == b.len() && tails && words_a.zip(words_b).all(|(a, b)| word(a) == word(b))
+}
+
+/// True for what `le` may say.
+fn is_bound(bound: f64) -> bool {
+    bound > f64::NEG_INFINITY
 }
 
 fn word(bytes: &[u8]) -> Option<u64> {
@@ -137,6 +141,8 @@ pub(crate) struct Assembler<'a> {
     last: Option<(&'a [u8], Resolved, u32)>,
     last_labels: Option<(Spelling<'a>, u32)>,
     last_draft: Option<((u32, u32), u32)>,
+    /// The line before, when it was a bucket: its draft, family, and which of its labels the bound was.
+    last_bucket: Option<(u32, u32, u32)>,
 }
 
 impl<'a> Assembler<'a> {
@@ -170,6 +176,7 @@ impl<'a> Assembler<'a> {
             last: None,
             last_labels: None,
             last_draft: None,
+            last_bucket: None,
         }
     }
 
@@ -196,47 +203,66 @@ impl<'a> Assembler<'a> {
     }
 
     fn add(&mut self, line: u32, sample: &RawSample) -> Result<(), Fault> {
+        if let Some((draft, family, le)) = self.last_bucket
+            && sample.changed == le
+            && let Some(bound) = self.number(sample, le).filter(|bound| is_bound(*bound))
+        {
+            // The next bucket of the histogram that the line before was a bucket of.
+            self.put(line, draft, family, Part::Bucket, Some(bound));
+            return Ok(());
+        }
+        self.last_bucket = None;
         let (resolved, mut base) = self.name(sample);
-        let mut skip = NONE;
-        let mut bound = f64::NAN;
+        let (mut skip, mut bound) = (NONE, None);
         if let Part::Bucket | Part::Quantile = resolved.part {
-            let label: &[u8] = if resolved.part == Part::Bucket { b"le" } else { b"quantile" };
-            (skip, bound) = self.bound(sample, label);
-            if !bound.is_finite() && (bound != f64::INFINITY || resolved.part == Part::Quantile) {
-                // Not the part that its name promises: a number of its own.
-                skip = NONE;
-                let name = sample.name.of(self.body);
-                base = self.base(Class::Number, &name, Type::Unknown, resolved.family);
+            let bucket = resolved.part == Part::Bucket;
+            let label = self.find(sample, if bucket { b"le" } else { b"quantile" });
+            let valid = |bound: &f64| if bucket { is_bound(*bound) } else { bound.is_finite() };
+            bound = label.and_then(|label| self.number(sample, label)).filter(valid);
+            match (label, bound) {
+                (Some(label), Some(_)) => skip = sample.labels.0 + label,
+                _ => {
+                    // Not the part that its name promises: a number of its own.
+                    let name = sample.name.of(self.body);
+                    base = self.base(Class::Number, &name, Type::Unknown, resolved.family);
+                }
             }
         }
         let set = self.labels(sample, skip)?;
-        let placed =
-            |owner| Placed { action: Action::Ignore, row: NO_ROW, family: resolved.family, owner };
-        self.placed.push(placed(line));
         if resolved.part == Part::Created {
             self.starts.push((base, set, line));
+            self.placed.push(Placed::new(line, resolved.family));
             return Ok(());
         }
-        let idx = self.draft(base, set);
-        let Some(draft) = self.drafts.get_mut(idx as usize) else { return Ok(()) };
-        let cell = match resolved.part {
-            Part::Count => &mut draft.count,
-            Part::Bucket if bound == f64::INFINITY => &mut draft.inf,
-            Part::Bucket | Part::Quantile if skip != NONE => {
-                self.members.push(Member { draft: idx, bound, line });
-                return Ok(());
-            }
-            _ => &mut draft.value,
-        };
-        if draft.synthetic || *cell != NONE {
-            let owner = if draft.synthetic { NONE } else { *cell };
-            if let Some(last) = self.placed.last_mut() {
-                last.owner = owner;
-            }
-        } else {
-            *cell = line;
+        let draft = self.draft(base, set);
+        if skip != NONE && resolved.part == Part::Bucket {
+            self.last_bucket = Some((draft, resolved.family, skip - sample.labels.0));
         }
+        self.put(line, draft, resolved.family, resolved.part, bound);
         Ok(())
+    }
+
+    /// Makes `line` a part of row `idx`; with a bound it is a bucket or quantile.
+    fn put(&mut self, line: u32, idx: u32, family: u32, part: Part, bound: Option<f64>) {
+        let mut placed = Placed::new(line, family);
+        if let Some(draft) = self.drafts.get_mut(idx as usize) {
+            let cell = match (part, bound) {
+                (Part::Bucket, Some(f64::INFINITY)) => Some(&mut draft.inf),
+                (_, Some(bound)) => {
+                    self.members.push(Member { draft: idx, bound, line });
+                    None
+                }
+                (Part::Count, None) => Some(&mut draft.count),
+                _ => Some(&mut draft.value),
+            };
+            match cell {
+                Some(_) if draft.synthetic => placed.owner = NONE,
+                Some(cell) if *cell == NONE => *cell = line,
+                Some(cell) => placed.owner = *cell,
+                None => {}
+            }
+        }
+        self.placed.push(placed);
     }
 
     fn name(&mut self, sample: &RawSample) -> (Resolved, u32) {
@@ -287,18 +313,17 @@ impl<'a> Assembler<'a> {
         next
     }
 
-    /// The place of label `name` among the sample's and its value as a number; NaN when there is none.
-    fn bound(&self, sample: &RawSample, name: &[u8]) -> (u32, f64) {
-        let (first, end) = sample.labels;
-        let labels = self.lists.labels((first, end));
-        let found =
-            labels.iter().position(|label| label.name.span.of(self.body.as_bytes()) == name);
-        let Some(idx) = found else { return (NONE, f64::NAN) };
-        let value = labels.get(idx).map_or(f64::NAN, |label| {
-            float::token(label.value.span.of(self.body.as_bytes())).unwrap_or(f64::NAN)
-        });
-        // -0 and 0 are one bound.
-        (first + idx as u32, value + 0.0)
+    /// The place of label `name` among the sample's.
+    fn find(&self, sample: &RawSample, name: &[u8]) -> Option<u32> {
+        let labels = self.lists.labels(sample.labels);
+        let is_named = |label: &RawLabel| same(label.name.span.of(self.body.as_bytes()), name);
+        labels.iter().position(is_named).map(|idx| idx as u32)
+    }
+
+    /// The value of the sample's label at `label` as a number; -0 and 0 are one.
+    fn number(&self, sample: &RawSample, label: u32) -> Option<f64> {
+        let label = self.lists.labels(sample.labels).get(label as usize)?;
+        float::token(label.value.span.of(self.body.as_bytes())).map(|value| value + 0.0)
     }
 
     fn draft(&mut self, base: u32, labels: u32) -> u32 {
@@ -441,154 +466,5 @@ impl<'a> Assembler<'a> {
                 set.is_some_and(|set| self.draft_of.contains_key(&(*base, *set)))
             })
         })
-    }
-
-    /// Puts the rows into `builder`, in order of their first lines, and gives each line its place.
-    pub(crate) fn finish(
-        &mut self,
-        builder: &mut ShapeBuilder<'_>,
-        group: u32,
-        mut slot: u32,
-    ) -> Result<(), Fault> {
-        // Mostly sorted already: buckets come ascending and one row after the other.
-        self.members.sort_by(|a, b| a.draft.cmp(&b.draft).then(a.bound.total_cmp(&b.bound)));
-        let members = std::mem::take(&mut self.members);
-        let mut rest = members.as_slice();
-        let mut bounds = Vec::new();
-        for idx in 0..self.drafts.len() {
-            let Some(draft) = self.drafts.get(idx).copied() else { break };
-            let own = rest.iter().take_while(|member| member.draft == idx as u32).count();
-            let (mine, others) = rest.split_at_checked(own).unwrap_or((rest, &[]));
-            rest = others;
-            if draft.synthetic {
-                continue;
-            }
-            self.dedup(mine, &mut bounds);
-            let class = self.bases.get(draft.base as usize).map(|base| base.class);
-            let kept = match class {
-                Some(Class::Histogram) => draft.count != NONE || draft.inf != NONE || own > 0,
-                _ => draft.value != NONE || draft.count != NONE || own > 0,
-            };
-            if !kept {
-                self.loose = true;
-                self.place(draft.value, NO_ROW, Action::Incomplete);
-                continue;
-            }
-            let Some(metric) = self.metric(draft.base, &bounds) else { continue };
-            let Some(labels) = self.sets.get(draft.labels as usize) else { continue };
-            let row = builder.push(group, &metric, labels)?;
-            let home = Home { row, slot };
-            slot += metric.kind.slots();
-            match class {
-                Some(Class::Histogram) => self.place_histogram(draft, home, mine),
-                Some(Class::Summary) => self.place_summary(draft, home, mine),
-                _ => self.place(draft.value, home.row, Action::Value(home.slot)),
-            }
-            self.place(draft.start, home.row, Action::Start);
-        }
-        Ok(())
-    }
-
-    /// Bounds of `members`, ascending; a bound's later lines are its first line's duplicates.
-    fn dedup(&mut self, members: &[Member], bounds: &mut Vec<f64>) {
-        bounds.clear();
-        let mut owner = NONE;
-        for member in members {
-            if bounds.last() == Some(&member.bound) {
-                if let Some(placed) = self.placed.get_mut(member.line as usize) {
-                    placed.owner = owner;
-                }
-            } else {
-                bounds.push(member.bound);
-                owner = member.line;
-            }
-        }
-    }
-
-    fn place(&mut self, line: u32, row: RowId, action: Action) {
-        if let Some(placed) = self.placed.get_mut(line as usize) {
-            (placed.row, placed.action) = (row, action);
-        }
-    }
-
-    fn place_members(&mut self, home: Home, members: &[Member]) -> u32 {
-        let mut slot = home.slot + 2;
-        for member in members {
-            if self.placed.get(member.line as usize).is_some_and(|p| p.owner == member.line) {
-                self.place(member.line, home.row, Action::Value(slot));
-                slot += 1;
-            }
-        }
-        slot
-    }
-
-    fn place_histogram(&mut self, draft: Draft, home: Home, members: &[Member]) {
-        let end = self.place_members(home, members);
-        let (sum, count) = (home.slot, home.slot + 1);
-        if draft.value == NONE {
-            self.fixes.push(Fix::Nan(sum));
-        }
-        self.place(draft.value, home.row, Action::Value(sum));
-        match (draft.count, draft.inf) {
-            // At least one bucket is there: what it counts is all that is known.
-            (NONE, NONE) => self.fixes.push(Fix::Copy { from: end - 1, to: count }),
-            (NONE, inf) => self.place(inf, home.row, Action::Value(count)),
-            (line, inf) => {
-                self.place(line, home.row, Action::Value(count));
-                self.place(inf, home.row, Action::Ignore);
-            }
-        }
-    }
-
-    fn place_summary(&mut self, draft: Draft, home: Home, members: &[Member]) {
-        self.place_members(home, members);
-        if draft.value == NONE {
-            self.fixes.push(Fix::Nan(home.slot));
-        }
-        self.place(draft.value, home.row, Action::Value(home.slot));
-        self.place(draft.count, home.row, Action::Value(home.slot + 1));
-    }
-
-    fn metric(&mut self, base: u32, bounds: &[f64]) -> Option<Arc<Metric>> {
-        let base = self.bases.get_mut(base as usize)?;
-        if let Some(known) = &base.metric
-            && bounds_of(&known.kind) == bounds
-        {
-            return Some(Arc::clone(known));
-        }
-        let family = self.families.get(base.family);
-        let (kind, hint) = match base.class {
-            Class::Number => base.of.number(),
-            Class::Histogram => {
-                let bounds = Bounds::new(bounds);
-                let kind = Kind::Histogram {
-                    temporality: Temporality::Cumulative,
-                    bounds,
-                    min_max: false,
-                };
-                let gauge = base.of == Type::GaugeHistogram;
-                (kind, if gauge { Hint::GaugeHistogram } else { Hint::None })
-            }
-            Class::Summary => (Kind::Summary { quantiles: Bounds::new(bounds) }, Hint::None),
-        };
-        let text = |text: Option<&str>| self.labeler.interner.str(text.unwrap_or_default());
-        let metric = Arc::new(Metric {
-            name: base.name.clone(),
-            unit: text(family.and_then(|family| family.unit.as_deref()).map(ucum)),
-            description: text(family.and_then(|family| family.help.as_deref())),
-            kind,
-            number: Number::Double,
-            hint,
-        });
-        base.metric = Some(Arc::clone(&metric));
-        Some(metric)
-    }
-}
-
-fn bounds_of(kind: &Kind) -> &[f64] {
-    match kind {
-        Kind::Histogram { bounds, .. } => bounds.as_slice(),
-        Kind::Summary { quantiles } => quantiles.as_slice(),
-        Kind::Gauge | Kind::Sum { .. } | Kind::ExponentialHistogram { .. } => &[],
     }
 }

@@ -18,7 +18,8 @@ use super::filling::{Filling, TailSource};
 use super::float;
 use super::grow;
 use super::layout::{Action, Entry, Layout, LayoutBuilder, Layouts};
-use super::lex::{Comment, Lexer, Lists, Tail};
+use super::lex::Lexer;
+use super::raw::{Comment, Lists, Tail};
 use super::rows::NO_ROW;
 use super::{Page, PageFormat, PagePath, PageReader, REORDER_WAIT_MAX, UNSEEN_MAX};
 
