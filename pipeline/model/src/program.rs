@@ -92,6 +92,9 @@ pub struct Program {
 pub(crate) struct State {
     /// Per cell of each SumCounter input: last value seen (NaN = none yet) and what earlier lives added up to.
     cells: Vec<(f64, f64)>,
+    /// Per fold the start time its total counts from: what its parts had counted before they restarted is in the
+    /// total, so the first known start stays. 0 = unknown.
+    first_starts: Vec<i64>,
     /// Input start times and what became of them: they rarely change.
     starts: Option<(Starts, Option<Starts>)>,
 }
@@ -155,7 +158,11 @@ impl Program {
 
     /// State for a new source.
     pub(crate) fn state(&self) -> State {
-        State { cells: vec![(f64::NAN, 0.0); self.state_cells as usize], starts: None }
+        State {
+            cells: vec![(f64::NAN, 0.0); self.state_cells as usize],
+            first_starts: vec![0; self.folds.len()],
+            starts: None,
+        }
     }
 
     /// State that goes on from `old`, which belonged to `old_program`: `row_of` says which old input row an input row
@@ -167,25 +174,33 @@ impl Program {
         old_input_of: impl Fn(RowId) -> Option<RowId>,
     ) -> State {
         let mut state = self.state();
-        let mut old_cells: foldhash::HashMap<(RowId, u32), u32> = foldhash::HashMap::default();
-        for row in old_program.folds.iter().filter(|row| row.fold == Fold::SumCounter) {
+        let mut old_cells: foldhash::HashMap<(RowId, u32), (u32, usize)> =
+            foldhash::HashMap::default();
+        for (fold, row) in old_program.counters() {
             for (nth, input) in old_program.inputs_of(row).iter().enumerate() {
-                old_cells.insert((input.row, row.len), row.state + nth as u32 * row.len);
+                old_cells.insert((input.row, row.len), (row.state + nth as u32 * row.len, fold));
             }
         }
-        for row in self.folds.iter().filter(|row| row.fold == Fold::SumCounter) {
+        for (fold, row) in self.counters() {
             for (nth, input) in self.inputs_of(row).iter().enumerate() {
                 let Some(from) =
                     old_input_of(input.row).and_then(|old| old_cells.get(&(old, row.len)))
                 else {
                     continue;
                 };
+                let (from, old_fold) = *from;
+                state.first_starts[fold] = old.first_starts[old_fold];
                 let to = (row.state + nth as u32 * row.len) as usize;
-                let (from, len) = (*from as usize, row.len as usize);
+                let (from, len) = (from as usize, row.len as usize);
                 state.cells[to..to + len].copy_from_slice(&old.cells[from..from + len]);
             }
         }
         state
+    }
+
+    /// The folds that are [`Fold::SumCounter`], with their index.
+    fn counters(&self) -> impl Iterator<Item = (usize, &FoldRow)> {
+        self.folds.iter().enumerate().filter(|(_, row)| row.fold == Fold::SumCounter)
     }
 
     fn inputs_of(&self, row: &FoldRow) -> &[Input] {
@@ -244,14 +259,14 @@ impl Program {
             .iter()
             .map(|row| starts.get(*row as usize).copied().unwrap_or(0))
             .collect();
-        for row in self.folds.iter().filter(|row| row.fold == Fold::SumCounter) {
-            // The total counts since the first of its parts began; unknown if any part's start is.
-            let earliest = self
-                .inputs_of(row)
-                .iter()
-                .map(|i| starts.get(i.row as usize).copied().unwrap_or(0))
-                .min();
-            made[row.row as usize] = earliest.unwrap_or(0);
+        for (fold, row) in self.counters() {
+            let first = &mut state.first_starts[fold];
+            if *first == 0 {
+                // The total counts since the first of its parts began; unknown if any part's start is.
+                let of_part = |input: &Input| starts.get(input.row as usize).copied().unwrap_or(0);
+                *first = self.inputs_of(row).iter().map(of_part).min().unwrap_or(0);
+            }
+            made[row.row as usize] = *first;
         }
         let made = made.iter().any(|start| *start != 0).then(|| Arc::new(made));
         state.starts = Some((Arc::clone(starts), made.clone()));

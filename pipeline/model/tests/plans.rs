@@ -136,6 +136,38 @@ fn summed_counters_never_fall() {
 }
 
 #[test]
+fn a_total_that_outlives_its_parts_keeps_its_start() {
+    let (plan, interner, _) = plan(vec![Arc::new(Without("engine", Fold::SumCounter, 1.0))]);
+    let metric = counter("c_total");
+    let input = two_engines(&interner, &metric);
+    let source = SourceId::next();
+    let mut bound = None;
+    let mut run = |shape: &Arc<Shape>, starts: Vec<i64>, values_in: &[f64]| {
+        let mut batch = batch(source, shape, values_in);
+        batch.starts = Some(Arc::new(starts));
+        let out = plan.apply(batch, &mut bound);
+        (values(&out)[out.shape.len() - 1], out.start(out.shape.len() as u32 - 1))
+    };
+    assert_eq!(
+        run(&input, vec![0, 70], &[10.0, 10.0]),
+        (20.0, 0),
+        "unknown while a part's start is"
+    );
+    assert_eq!(run(&input, vec![50, 70], &[11.0, 10.0]), (21.0, 50));
+    assert_eq!(
+        run(&input, vec![90, 90], &[1.0, 1.0]),
+        (23.0, 50),
+        "what they had counted is still in it"
+    );
+    let grown = shape(
+        &interner,
+        "a:1",
+        &[(&gauge("new"), &[]), (&metric, &[("engine", "0")]), (&metric, &[("engine", "1")])],
+    );
+    assert_eq!(run(&grown, vec![0, 95, 95], &[7.0, 2.0, 1.0]), (24.0, 50));
+}
+
+#[test]
 fn a_summed_histogram_resets_as_a_whole() {
     let (plan, interner, _) = plan(vec![Arc::new(Without("engine", Fold::SumCounter, 1.0))]);
     let metric = Arc::new(Metric::new("h", "s", "", Kind::histogram(Bounds::new(&[1.0]))));
