@@ -13,6 +13,7 @@ mod cli;
 mod conformance;
 mod demo;
 mod engines;
+mod fuzz_corpus;
 mod parts;
 mod reference;
 mod tidy;

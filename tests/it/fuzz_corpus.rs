@@ -1,0 +1,15 @@
+//! What the fuzz target `config` checks, on its corpus.
+
+#[path = "../../fuzz/src/config.rs"]
+mod config;
+
+#[test]
+fn configurations_of_the_corpus() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/config");
+    let mut replayed = 0;
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        config::check(&std::fs::read(entry.unwrap().path()).unwrap());
+        replayed += 1;
+    }
+    assert!(replayed >= 6);
+}
