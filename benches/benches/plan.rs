@@ -2,6 +2,7 @@
 //!
 //! 200 sources with the page of a newest vLLM. `samples` of the counter column are lines of such a page: divide the
 //! time by them for the cost of one. `build` makes one source's plan anew; its items are rows.
+#![expect(clippy::expect_used, reason = "a benchmark stops where it stands")]
 
 use std::sync::Arc;
 

@@ -147,7 +147,7 @@ fn at_key(parts: Vec<Part>, key: &str) -> Option<Part> {
             whole.insert(name.clone(), value);
         }
     }
-    (!whole.is_empty()).then(|| Part { path: wanted, value: toml::Value::Table(whole) })
+    (!whole.is_empty()).then_some(Part { path: wanted, value: toml::Value::Table(whole) })
 }
 
 /// Explains an error code or a setting.

@@ -59,7 +59,7 @@ fn source_page(contract: &Contract) -> String {
                 page.push_str(&format!("{name}_sum{{{labels}}} 2\n{name}_count{{{labels}}} 4\n"));
             }
             ContractType::Counter | ContractType::Gauge => {
-                page.push_str(&format!("{name}{{{labels}}} 7\n"))
+                page.push_str(&format!("{name}{{{labels}}} 7\n"));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What the fuzz target `config` checks, on its corpus.
 
 #[path = "../../fuzz/src/config.rs"]
+#[expect(unreachable_pub, reason = "shared with the fuzz target, where it is public")]
 mod config;
 
 #[test]

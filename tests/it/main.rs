@@ -1,11 +1,6 @@
 //! The one integration test binary: scenarios that start the built program, and the rules of the house.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test stops where it stands"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it stands")]
 
 mod agent;
 mod bad_input;

@@ -1,4 +1,5 @@
 //! Plans through their public door: folds, composition, state over resets and shape changes, sharing.
+#![expect(clippy::unwrap_used, reason = "a test stops where it stands")]
 
 use std::sync::Arc;
 
@@ -21,12 +22,11 @@ fn group(instance: &str) -> Group {
     Group { labels: Labels::from_pairs([("instance", instance)]), ..Group::default() }
 }
 
-/// A shape of `(metric, own labels)` rows in one group.
-fn shape(
-    interner: &Interner,
-    instance: &str,
-    rows: &[(&Arc<Metric>, &[(&str, &str)])],
-) -> Arc<Shape> {
+/// A metric and the labels of one of its series.
+type Row<'a> = (&'a Arc<Metric>, &'a [(&'a str, &'a str)]);
+
+/// A shape of rows in one group.
+fn shape(interner: &Interner, instance: &str, rows: &[Row<'_>]) -> Arc<Shape> {
     let mut builder = ShapeBuilder::new(interner);
     let group = builder.group(group(instance));
     for (metric, labels) in rows {
@@ -235,8 +235,7 @@ fn equal_pages_of_many_targets_are_stored_once() {
     let metric = counter("c_total");
     let outputs: Vec<Arc<Shape>> = (0..50)
         .map(|target| {
-            let rows: [(&Arc<Metric>, &[(&str, &str)]); 2] =
-                [(&metric, &[("engine", "0")]), (&metric, &[("engine", "1")])];
+            let rows: [Row<'_>; 2] = [(&metric, &[("engine", "0")]), (&metric, &[("engine", "1")])];
             let input = shape(&interner, &format!("a:{target}"), &rows);
             plan.apply(batch(SourceId::next(), &input, &[1.0, 2.0]), &mut None).shape
         })
