@@ -466,6 +466,17 @@ fn rows_that_come_and_go() {
 }
 
 #[test]
+fn a_type_that_comes_back_counts_for_rows_that_came_meanwhile() {
+    let mut bench = Bench::new(target());
+    for body in
+        ["# TYPE h histogram\na 1\n", "a 1\nh_count 2\n", "# TYPE h histogram\na 1\nh_count 2\n"]
+    {
+        let fresh = Bench::new(target()).text(body);
+        assert_eq!(content(&bench.text(body)), content(&fresh));
+    }
+}
+
+#[test]
 fn shapes_and_starts_stay_while_nothing_changes() {
     let page = |v: u32| format!("# TYPE a_total counter\na_total {v}\na_created 1.5e9\nb {v}\n");
     let mut bench = Bench::new(target());

@@ -6,6 +6,7 @@
 //! page is parsed in full. What gives up, and why that is enough:
 //!
 //! - an unknown HELP, TYPE or UNIT line, or one that is missing though samples of its family are there;
+//! - new rows while any metadata line is missing;
 //! - a row that has some of its lines but not all (a bucket less is another histogram);
 //! - metadata out of order where its order matters;
 //! - any line that does not lex: the full parse words the error.
@@ -77,6 +78,8 @@ pub(crate) struct Walk<'a> {
 struct Settled {
     present: Bits,
     absent: bool,
+    /// All metadata of the layout is there.
+    described: bool,
 }
 
 /// Reads `body` along `layout`; `None` when it has to be parsed in full.
@@ -134,7 +137,8 @@ pub(crate) fn read(
     }
     let long_gone =
         |(row, unseen): (usize, &u8)| *unseen >= UNSEEN_MAX && !settled.present.has(row);
-    if reader.unseen.iter().enumerate().any(long_gone) {
+    // A new row is judged by the metadata that is there now, every other row of the layout by all of it.
+    if !settled.described || reader.unseen.iter().enumerate().any(long_gone) {
         return None;
     }
     let grown = grow::read(reader, &mut walk, shape)?;
@@ -403,7 +407,7 @@ impl<'a> Walk<'a> {
                 present.add(row);
             }
         }
-        Some(Settled { present, absent })
+        Some(Settled { present, absent, described: families.is_empty() })
     }
 
     /// Lines of rows that the last page did not have.
