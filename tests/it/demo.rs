@@ -32,6 +32,19 @@ fn the_demo_shows_three_engines_under_one_vocabulary() {
             .is_some()
     );
     assert!(!page.contains("vllm:gpu_cache_usage_perc"), "old names are gone");
+    let admin = binary.address_of("component=admin");
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(get(&admin, path).unwrap().status, 200, "{path}");
+    }
+    assert_eq!(get(&admin, "/nothing").unwrap().status, 404);
+    let own = get(&admin, "/metrics").unwrap().body;
+    let points = |direction: &str| {
+        value(&own, "inferometer_pipeline_points_total", &[("direction", direction)]).unwrap()
+    };
+    let taken = [("component", "receivers.engines"), ("outcome", "accepted")];
+    let delivered = [("component", "exporters.prometheus"), ("outcome", "delivered")];
+    assert!(value(&own, "inferometer_receiver_points_total", &taken).unwrap() > 0.0);
+    assert!(value(&own, "inferometer_exporter_points_total", &delivered).unwrap() <= points("out"));
     let (status, log) = binary.stop();
     assert!(status.success(), "{log}");
     assert!(!log.contains("level=error"), "{log}");

@@ -6,6 +6,8 @@
 
 mod registry;
 pub mod table;
+#[cfg(test)]
+mod tests;
 
 pub use registry::{Counter, Family, Gauge, Sample, Seconds, Telemetry};
 pub use table::{Definition, Type};
