@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pipeline_model::{
     Exemplar, ExponentialPoint, Extras, Interner, Label, Labels, Mark, RowId, Shape, Slot, Starts,
-    Value,
+    Str, Value,
 };
 
 use super::layout::{Action, Fix};
@@ -145,7 +145,8 @@ impl Filling {
             let labels = from.lists.labels(raw.labels);
             let label = |label: &RawLabel| Label {
                 name: from.interner.str(&label.name.of_bytes(from.body)),
-                value: Value::Str(from.interner.str(&label.value.of_bytes(from.body))),
+                // Trace ids never come again: interning them would only fill the pool.
+                value: Value::Str(Str::new(&label.value.of_bytes(from.body))),
             };
             let labels = Labels::new(labels.iter().map(label).collect());
             self.exemplar(Exemplar { row, value: raw.value, time: raw.time, labels });

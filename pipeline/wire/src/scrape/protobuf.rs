@@ -256,7 +256,7 @@ impl Families<'_> {
         self.lines_of.push(point.lines);
         self.exponentials.extend(point.exponential.map(|point| (row, point)));
         for exemplar in &point.exemplars {
-            let labels = self.pairs(&exemplar.label)?;
+            let labels = self.pairs(&exemplar.label, false)?;
             let time = exemplar.timestamp.as_ref().map_or(0, nanos_of);
             let value = exemplar.value.unwrap_or(0.0);
             self.exemplars.push(Exemplar { row, value, time, labels: Labels::new(labels) });
@@ -264,21 +264,23 @@ impl Families<'_> {
         Ok(())
     }
 
-    fn pairs(&self, pairs: &[pb::LabelPair]) -> Result<Vec<Label>, Fault> {
+    /// Labels of a series, interned, or of an exemplar, whose values never come again.
+    fn pairs(&self, pairs: &[pb::LabelPair], interned: bool) -> Result<Vec<Label>, Fault> {
         let interner = self.labeler.interner;
         let label = |pair: &pb::LabelPair| {
             let name = pair.name.as_deref().unwrap_or_default();
             if name.is_empty() {
                 return Err(Fault::from("a label without a name"));
             }
-            let value = Value::Str(interner.str(pair.value.as_deref().unwrap_or_default()));
-            Ok(Label { name: interner.str(name), value })
+            let value = pair.value.as_deref().unwrap_or_default();
+            let value = if interned { interner.str(value) } else { Str::new(value) };
+            Ok(Label { name: interner.str(name), value: Value::Str(value) })
         };
         pairs.iter().map(label).collect()
     }
 
     fn labels(&self, pairs: &[pb::LabelPair]) -> Result<Labels, Fault> {
-        Ok(self.labeler.make(self.pairs(pairs)?, 0)?)
+        Ok(self.labeler.make(self.pairs(pairs, true)?, 0)?)
     }
 
     fn metric(&mut self, head: &Head, point: &Point) -> Arc<Metric> {
