@@ -49,6 +49,18 @@ pub enum StartError {
     Other(String),
 }
 
+impl StartError {
+    /// The same, said of the component `name`.
+    #[must_use]
+    pub fn of(self, name: &str) -> Self {
+        match self {
+            Self::Bind(text) => Self::Bind(format!("{name}: {text}")),
+            Self::Permission(text) => Self::Permission(format!("{name}: {text}")),
+            Self::Other(text) => Self::Other(format!("{name}: {text}")),
+        }
+    }
+}
+
 /// A component that stopped although nobody asked it to. The engine reports it and lets the others go on.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

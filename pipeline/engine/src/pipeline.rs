@@ -59,6 +59,8 @@ pub(crate) fn segments(
 struct Counts {
     points_in: Counter,
     points_out: Counter,
+    removed: Counter,
+    added: Counter,
     dropped_panic: Counter,
     panics: Counter,
     builds: Counter,
@@ -73,9 +75,12 @@ impl Counts {
         let telemetry = telemetry.scoped(&[("pipeline", name)]);
         let points =
             |direction| telemetry.counter(&table::PIPELINE_POINTS, &[("direction", direction)]);
+        let reshaped = |effect| telemetry.counter(&table::PIPELINE_RESHAPED, &[("effect", effect)]);
         Self {
             points_in: points("in"),
             points_out: points("out"),
+            removed: reshaped("removed"),
+            added: reshaped("added"),
             dropped_panic: telemetry.counter(&table::PIPELINE_DROPPED, &[("reason", "panic")]),
             panics,
             builds: telemetry.counter(&table::PLAN_BUILDS, &[]),
@@ -215,6 +220,8 @@ impl Worker {
     }
 
     fn process(&mut self, batch: Batch) {
+        let taken = batch.points() as u64;
+        let mut given = 0;
         let segments = Arc::clone(&self.segments);
         let mut batches = vec![batch];
         for (idx, segment) in segments.iter().enumerate() {
@@ -232,11 +239,14 @@ impl Worker {
             batches = out;
         }
         for batch in batches {
-            self.counts.points_out.add(batch.points() as u64);
+            given += batch.points() as u64;
             for exporter in self.exporters.iter() {
                 exporter.push(batch.clone());
             }
         }
+        self.counts.points_out.add(given);
+        self.counts.removed.add(taken.saturating_sub(given));
+        self.counts.added.add(given.saturating_sub(taken));
     }
 
     fn reshape(&mut self, idx: usize, plan: &Plan, batch: Batch) -> Batch {

@@ -35,7 +35,8 @@ pub async fn run(graph: Graph, stop: Shutdown, on_ready: impl FnOnce()) -> Resul
     let mut queues = Vec::new();
 
     for node in exporters {
-        let running = node.exporter.start(stop_exporters.clone()).await?;
+        let started = node.exporter.start(stop_exporters.clone()).await;
+        let running = started.map_err(|wrong| wrong.of(&node.name))?;
         exporter_tasks.spawn(supervise(node.name.clone(), running, Arc::clone(&health)));
         queues.push((node.name.clone(), Arc::clone(&node.queue)));
         queue_tasks.spawn(export_loop(node.name, node.exporter, node.queue, telemetry.clone()));
@@ -44,7 +45,8 @@ pub async fn run(graph: Graph, stop: Shutdown, on_ready: impl FnOnce()) -> Resul
         worker_tasks.spawn(worker.run());
     }
     for node in receivers {
-        let running = node.receiver.start(Arc::new(node.edge), stop_receivers.clone()).await?;
+        let started = node.receiver.start(Arc::new(node.edge), stop_receivers.clone()).await;
+        let running = started.map_err(|wrong| wrong.of(&node.name))?;
         receiver_tasks.spawn(supervise(node.name, running, Arc::clone(&health)));
     }
     on_ready();

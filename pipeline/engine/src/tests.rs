@@ -340,7 +340,7 @@ async fn a_component_that_cannot_begin_ends_the_start() {
         receivers = ['source']
         exporters = ['sink']";
     let (_, ended) = run_for(text, Duration::from_secs(1)).await;
-    assert!(matches!(ended, Err(StartError::Bind(why)) if why == "told to fail"));
+    assert!(matches!(ended, Err(StartError::Bind(why)) if why == "receivers.source: told to fail"));
 }
 
 #[test]

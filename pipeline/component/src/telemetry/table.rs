@@ -52,6 +52,8 @@ definitions! {
         "Points into and out of a pipeline.";
     PIPELINE_DROPPED = Counter "pipeline_dropped_points_total" "{point}" ["pipeline", "reason"]
         "Points lost within a pipeline.";
+    PIPELINE_RESHAPED = Counter "pipeline_reshaped_points_total" "{point}" ["pipeline", "effect"]
+        "Points that processors removed (dropped by rule, or folded into others) or added: in + added = out + removed + dropped.";
     PIPELINE_QUEUE = Gauge "pipeline_queue_batches" "{batch}" ["pipeline"] "Batches waiting for a worker.";
     PIPELINE_SOURCES = Gauge "pipeline_sources" "{source}" ["pipeline"] "Sources with a remembered plan.";
     PLAN_BUILDS = Counter "pipeline_plan_builds_total" "{build}" ["pipeline"]
