@@ -41,7 +41,8 @@ pub(crate) fn load(global: &Global) -> Result<Document, Exit> {
 /// Tells diagnostics: rendered for people on standard error, or as JSON on standard output.
 pub(crate) fn tell(global: &Global, found: &Diagnostics) {
     if global.json {
-        answer(&found.to_json().to_string());
+        // The exit code says that something is wrong already.
+        _ = answer(&found.to_json().to_string());
         return;
     }
     let coloured = colour(global.color, std::io::IsTerminal::is_terminal(&std::io::stderr()));

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Tells the people who run LLM inference what their fleet is doing.
@@ -42,7 +43,7 @@ pub(crate) struct Global {
         value_delimiter = ','
     )]
     pub(crate) config: Vec<PathBuf>,
-    /// One setting on top of the files: receivers.engines.interval=5s.
+    /// One setting on top of the files: receivers.engines.interval=5s. The variable takes one, the option any number.
     #[arg(long, global = true, value_name = "KEY=VALUE", env = "INFEROMETER_SET")]
     pub(crate) set: Vec<String>,
     /// What is logged: error, warn, info, debug, trace.
@@ -61,7 +62,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_enum, env = "INFEROMETER_COLOR", default_value_t = Color::Auto)]
     pub(crate) color: Color,
     /// Answer in JSON.
-    #[arg(long, global = true, env = "INFEROMETER_JSON")]
+    #[arg(long, global = true, env = "INFEROMETER_JSON", value_parser = BoolishValueParser::new())]
     pub(crate) json: bool,
 }
 
@@ -97,7 +98,7 @@ pub(crate) enum Command {
     /// Say everything that is wrong with a configuration.
     Check {
         /// Treat warnings as a failure (exit code 3).
-        #[arg(long, env = "INFEROMETER_DENY_WARNINGS")]
+        #[arg(long, env = "INFEROMETER_DENY_WARNINGS", value_parser = BoolishValueParser::new())]
         deny_warnings: bool,
     },
     /// Look at the configuration and its meaning.
@@ -136,9 +137,10 @@ pub(crate) enum ConfigCommand {
         #[arg(long)]
         given: bool,
     },
-    /// One setting (receivers.prometheus.interval) or one error code (config::unknown-key).
+    /// One setting (receivers.prometheus.interval), a component type (receivers.prometheus) or one error code
+    /// (config::unknown-key).
     Explain {
-        /// Setting or code.
+        /// Setting, type or code.
         what: String,
     },
     /// JSON Schema of the whole file, for editors.

@@ -36,13 +36,13 @@ fn main() -> ExitCode {
             ConfigCommand::Show { key, given } => {
                 commands::config::show(&global, key.as_deref(), given)
             }
-            ConfigCommand::Explain { what } => commands::config::explain(&what),
+            ConfigCommand::Explain { what } => commands::config::explain(&global, &what),
             ConfigCommand::Schema => commands::config::schema(),
         },
         Command::Components => commands::components::components(global.json),
         Command::Metrics { command } => match command {
-            MetricsCommand::List => commands::metrics::list(global.json),
-            MetricsCommand::Explain { name } => commands::metrics::explain(&name, global.json),
+            MetricsCommand::List => commands::metrics::list(&global),
+            MetricsCommand::Explain { name } => commands::metrics::explain(&global, &name),
         },
         Command::Demo(args) => commands::demo::demo(&global, &args),
         Command::Version => commands::version::version(global.json),

@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 
 use crate::cli::Color;
+use crate::exit::Exit;
 
 /// True when colours may be written to a stream that is (not) a terminal. NO_COLOR, CLICOLOR_FORCE and TERM=dumb are
 /// honoured.
@@ -17,19 +18,25 @@ pub(crate) fn colour(choice: Color, is_terminal: bool) -> bool {
     }
 }
 
-/// Writes an answer to standard output. A reader that has gone away (`| head`) ends the output quietly.
-pub(crate) fn answer(text: &str) {
+/// Writes an answer to standard output and says how the command ended. A reader that has gone away (`| head`) ends the
+/// output quietly; a full disk is a failure.
+pub(crate) fn answer(text: &str) -> Exit {
     let mut out = io::stdout().lock();
-    // Nobody is left to tell when standard output or error is closed.
-    drop(
-        out.write_all(text.as_bytes())
-            .and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") }),
-    );
-    drop(out.flush());
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.write_all(end.as_bytes()));
+    match written.and_then(|()| out.flush()) {
+        Ok(()) => Exit::Fine,
+        Err(gone) if gone.kind() == io::ErrorKind::BrokenPipe => Exit::Fine,
+        Err(wrong) => {
+            remark(&format!("error: cannot write to standard output: {wrong}"));
+            Exit::Failed
+        }
+    }
 }
 
 /// Writes a remark to standard error.
 pub(crate) fn remark(text: &str) {
     let mut err = io::stderr().lock();
+    // Nobody is left to tell when standard error is closed.
     drop(writeln!(err, "{}", text.trim_end_matches('\n')));
 }

@@ -9,6 +9,5 @@ use crate::exit::Exit;
 pub(crate) fn completions(shell: clap_complete::Shell) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "inferometer", &mut script);
-    crate::terminal::answer(&String::from_utf8_lossy(&script));
-    Exit::Fine
+    crate::terminal::answer(&String::from_utf8_lossy(&script))
 }

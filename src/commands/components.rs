@@ -20,7 +20,7 @@ pub(crate) fn components(json: bool) -> Exit {
                 serde_json::json!({ "kind": kind, "type": name, "stability": stability, "summary": summary })
             })
             .collect();
-        answer(&serde_json::Value::Array(list).to_string());
+        answer(&serde_json::Value::Array(list).to_string())
     } else {
         let lines: Vec<String> = rows
             .iter()
@@ -28,9 +28,8 @@ pub(crate) fn components(json: bool) -> Exit {
                 format!("{kind:<10} {name:<12} {stability:<7} {summary}")
             })
             .collect();
-        answer(&lines.join("\n"));
+        answer(&lines.join("\n"))
     }
-    Exit::Fine
 }
 
 fn row<B>(kind: &str, factory: &Factory<B>) -> [String; 4] {

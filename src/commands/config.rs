@@ -2,6 +2,7 @@
 
 use pipeline_admin::AdminSettings;
 use pipeline_component::{Factories, Factory};
+use pipeline_config::reference::Setting;
 use pipeline_config::schema::{ComponentSchema, TableSchema};
 use pipeline_config::show::{Part, to_json, to_toml};
 use pipeline_config::{Diagnostics, Document, codes, reference, similar};
@@ -9,6 +10,7 @@ use pipeline_engine::{PipelineConfig, Service};
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use crate::agent;
 use crate::cli::Global;
@@ -44,11 +46,9 @@ pub(crate) fn show(global: &Global, key: Option<&str>, given: bool) -> Exit {
         };
     }
     if global.json {
-        answer(&to_json(&document, &parts).to_string());
-    } else {
-        answer(&to_toml(&document, &parts));
+        return answer(&to_json(&document, &parts).to_string());
     }
-    Exit::Fine
+    answer(&to_toml(&document, &parts))
 }
 
 /// Every table with its defaults filled in.
@@ -150,38 +150,77 @@ fn at_key(parts: Vec<Part>, key: &str) -> Option<Part> {
     (!whole.is_empty()).then_some(Part { path: wanted, value: toml::Value::Table(whole) })
 }
 
-/// Explains an error code or a setting.
-pub(crate) fn explain(what: &str) -> Exit {
+/// Explains an error code, a component type (or another table of the file), or one setting.
+pub(crate) fn explain(global: &Global, what: &str) -> Exit {
     if let Some(page) = codes::explain(what) {
-        answer(page);
-        return Exit::Fine;
+        return if global.json {
+            answer(&json!({ "code": what, "page": page }).to_string())
+        } else {
+            answer(page)
+        };
     }
     let schemas = schemas();
-    let known = schemas.iter().flat_map(|(table, schema)| {
-        reference::settings(schema)
-            .into_iter()
-            .map(move |setting| (format!("{table}.{}", setting.path), setting))
-    });
-    let known: Vec<_> = known.collect();
-    if let Some((name, setting)) = known.iter().find(|(name, _)| name == what) {
-        let default =
-            setting.default.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
-        answer(&format!(
-            "{name}\n  {}\n\n  type     {}\n  default  {default}\n  required {}\n",
-            setting.description,
-            setting.type_words,
-            if setting.required { "yes" } else { "no" }
-        ));
-        return Exit::Fine;
+    if let Some((table, schema)) = schemas.iter().find(|(table, _)| table == what) {
+        let settings = reference::settings(schema);
+        if global.json {
+            let all: Vec<_> = settings.iter().map(|setting| row(table, setting)).collect();
+            return answer(&serde_json::Value::Array(all).to_string());
+        }
+        let lines: Vec<String> = settings
+            .iter()
+            .map(|setting| {
+                format!("{:<28} {:<16} {}", setting.path, default_of(setting), setting.description)
+            })
+            .collect();
+        return answer(&format!("{table}\n{}", lines.join("\n")));
     }
-    let mut names: Vec<&str> = codes::all().collect();
-    names.extend(known.iter().map(|(name, _)| name.as_str()));
-    let hint =
-        similar(what, names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    let mut names: Vec<String> = codes::all().map(str::to_owned).collect();
+    for (table, schema) in &schemas {
+        for setting in reference::settings(schema) {
+            let name = format!("{table}.{}", setting.path);
+            if name == what {
+                return answer(&if global.json {
+                    row(table, &setting).to_string()
+                } else {
+                    page(&name, &setting)
+                });
+            }
+            names.push(name);
+        }
+    }
+    names.extend(schemas.into_iter().map(|(table, _)| table));
+    let near = similar(what, names.iter().map(String::as_str));
+    let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     remark(&format!(
-        "error: no setting or error code `{what}`{hint}\nhelp: write it as receivers.prometheus.interval (with the type's name) or config::unknown-key"
+        "error: no setting, component type or error code `{what}`{hint}\nhelp: write the type's name: receivers.prometheus, receivers.prometheus.interval, or a code: config::unknown-key"
     ));
     Exit::Usage
+}
+
+fn default_of(setting: &Setting) -> String {
+    match &setting.default {
+        _ if setting.required => "required".to_owned(),
+        None => "none".to_owned(),
+        Some(value) => value.to_string(),
+    }
+}
+
+fn page(name: &str, setting: &Setting) -> String {
+    let Setting { description, type_words, .. } = setting;
+    format!(
+        "{name}\n  {description}\n\n  type     {type_words}\n  default  {}\n",
+        default_of(setting)
+    )
+}
+
+fn row(table: &str, setting: &Setting) -> serde_json::Value {
+    json!({
+        "setting": format!("{table}.{}", setting.path),
+        "type": setting.type_words,
+        "required": setting.required,
+        "default": setting.default,
+        "description": setting.description,
+    })
 }
 
 /// Every table that settings can be in, by its path with type names.
@@ -212,8 +251,7 @@ pub(crate) fn schema() -> Exit {
         table("pipelines", true, schema_for!(PipelineConfig)),
     ];
     let whole = pipeline_config::schema::document("inferometer", &components, &tables);
-    answer(&serde_json::to_string_pretty(&whole).unwrap_or_default());
-    Exit::Fine
+    answer(&serde_json::to_string_pretty(&whole).unwrap_or_default())
 }
 
 fn component_schema<B>(kind: &str, factory: &Factory<B>) -> ComponentSchema {

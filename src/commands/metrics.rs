@@ -1,27 +1,47 @@
 //! `inferometer metrics`: the contract, as one can read it.
 
-use pipeline_model::{CONTRACT, Contract, ContractMetric, DEFAULT_PREFIX, label_values};
+use std::fmt::Write as _;
+
+use pipeline_config::similar;
+use pipeline_engine::Service;
+use pipeline_model::{CONTRACT, Contract, ContractMetric, label_values};
 use serde_json::json;
 
+use crate::agent;
+use crate::cli::Global;
 use crate::exit::Exit;
 use crate::terminal::{answer, remark};
 
-/// Lists every metric of the contract.
-pub(crate) fn list(as_json: bool) -> Exit {
-    let contract = Contract::default();
-    if as_json {
-        let rows: Vec<_> = CONTRACT.iter().map(|metric| row(&contract, metric)).collect();
-        answer(&serde_json::Value::Array(rows).to_string());
-    } else {
-        let lines: Vec<String> = CONTRACT
-            .iter()
-            .map(|m| {
-                format!("{:<52} {:<9} {:<13} {}", contract.name(m), m.kind.as_str(), m.unit, m.help)
-            })
-            .collect();
-        answer(&lines.join("\n"));
+/// The contract with the prefix that the configuration says.
+fn contract(global: &Global) -> Result<Contract, Exit> {
+    let document = agent::load(global)?;
+    let service = document.section(&["service"]).map(|section| section.decode::<Service>());
+    match service.transpose() {
+        Ok(service) => Ok(Contract::new(&service.unwrap_or_default().metric_prefix)),
+        Err(found) => {
+            agent::tell(global, &found);
+            Err(Exit::Config)
+        }
     }
-    Exit::Fine
+}
+
+/// Lists every metric of the contract.
+pub(crate) fn list(global: &Global) -> Exit {
+    let contract = match contract(global) {
+        Ok(contract) => contract,
+        Err(exit) => return exit,
+    };
+    if global.json {
+        let rows: Vec<_> = CONTRACT.iter().map(|metric| row(&contract, metric)).collect();
+        return answer(&serde_json::Value::Array(rows).to_string());
+    }
+    let lines: Vec<String> = CONTRACT
+        .iter()
+        .map(|m| {
+            format!("{:<52} {:<9} {:<13} {}", contract.name(m), m.kind.as_str(), m.unit, m.help)
+        })
+        .collect();
+    answer(&lines.join("\n"))
 }
 
 fn row(contract: &Contract, metric: &ContractMetric) -> serde_json::Value {
@@ -38,26 +58,30 @@ fn row(contract: &Contract, metric: &ContractMetric) -> serde_json::Value {
     })
 }
 
-/// Explains one metric.
-pub(crate) fn explain(name: &str, as_json: bool) -> Exit {
-    let contract = Contract::default();
-    let bare = name.strip_prefix(&format!("{DEFAULT_PREFIX}_")).unwrap_or(name);
-    let Some(metric) = CONTRACT.iter().find(|metric| metric.name == bare) else {
-        let near = CONTRACT.iter().max_by(|a, b| {
-            strsim::jaro_winkler(bare, a.name).total_cmp(&strsim::jaro_winkler(bare, b.name))
-        });
-        let hint = near
-            .map(|near| format!("; did you mean `{}`?", contract.name(near)))
+/// Explains one metric, named with or without prefix.
+pub(crate) fn explain(global: &Global, name: &str) -> Exit {
+    let contract = match contract(global) {
+        Ok(contract) => contract,
+        Err(exit) => return exit,
+    };
+    let found = contract.find(name).or_else(|| CONTRACT.iter().find(|metric| metric.name == name));
+    let Some(metric) = found else {
+        let names: Vec<String> = CONTRACT.iter().map(|metric| contract.name(metric)).collect();
+        let hint = similar(name, names.iter().map(String::as_str))
+            .map(|near| format!("; did you mean `{near}`?"))
             .unwrap_or_default();
         remark(&format!(
             "error: no metric `{name}` in the contract{hint}\nhelp: `inferometer metrics list` shows all"
         ));
         return Exit::Usage;
     };
-    if as_json {
-        answer(&row(&contract, metric).to_string());
-        return Exit::Fine;
+    if global.json {
+        return answer(&row(&contract, metric).to_string());
     }
+    answer(&page(&contract, metric))
+}
+
+fn page(contract: &Contract, metric: &ContractMetric) -> String {
     let mut text = format!(
         "{}\n  {}\n\n  type    {}\n  unit    {}\n  source  {}\n  graph   {}\n  labels\n",
         contract.name(metric),
@@ -73,15 +97,16 @@ pub(crate) fn explain(name: &str, as_json: bool) -> Exit {
         let values = label_values(label)
             .map(|values| format!("; one of {}", values.join(", ")))
             .unwrap_or_default();
-        text.push_str(&format!("    {label:<18} {need}{values}\n"));
+        // Writing to a String cannot fail.
+        _ = writeln!(text, "    {label:<18} {need}{values}");
     }
     if let Some(buckets) = metric.buckets {
         let bounds: Vec<String> = buckets.iter().map(f64::to_string).collect();
-        text.push_str(&format!(
-            "  bounds  {} (an engine's own histogram keeps its own)\n",
+        _ = writeln!(
+            text,
+            "  bounds  {} (an engine's own histogram keeps its own)",
             bounds.join(" ")
-        ));
+        );
     }
-    answer(&text);
-    Exit::Fine
+    text
 }

@@ -7,9 +7,8 @@ use crate::terminal::answer;
 pub(crate) fn version(json: bool) -> Exit {
     let version = env!("CARGO_PKG_VERSION");
     if json {
-        answer(&serde_json::json!({ "name": "inferometer", "version": version }).to_string());
+        answer(&serde_json::json!({ "name": "inferometer", "version": version }).to_string())
     } else {
-        answer(&format!("inferometer {version}"));
+        answer(&format!("inferometer {version}"))
     }
-    Exit::Fine
 }

@@ -29,6 +29,9 @@ fn answers_go_to_standard_output() {
         &["config", "show"],
         &["config", "explain", "config::unknown-key"],
         &["config", "explain", "receivers.prometheus.interval"],
+        &["config", "explain", "receivers.prometheus"],
+        &["config", "explain", "service"],
+        &["metrics", "explain", "acme_replicas_active", "--set", "service.metric_prefix=acme"],
         &["completions", "bash"],
         &["--help"],
         &["-h"],
@@ -45,6 +48,8 @@ fn answers_in_json_parse() {
         &["version", "--json"][..],
         &["components", "--json"],
         &["metrics", "list", "--json"],
+        &["config", "explain", "receivers.prometheus", "--json"],
+        &["config", "explain", "receivers.prometheus.interval", "--json"],
         &["config", "schema"],
         &["config", "show", "--json"],
     ] {
@@ -53,6 +58,14 @@ fn answers_in_json_parse() {
         serde_json::from_str::<serde_json::Value>(&out)
             .unwrap_or_else(|wrong| panic!("{args:?}: {wrong}\n{out}"));
     }
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_a_failure() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status =
+        std::process::Command::new(BINARY).args(["metrics", "list"]).stdout(full).status().unwrap();
+    assert_eq!(status.code(), Some(1));
 }
 
 #[test]

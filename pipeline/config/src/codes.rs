@@ -102,9 +102,9 @@ Right:
 Wrong:
     [receivers.engines]
     type = \"prometheus\"
-    scrape_intervall = \"15s\"
+    intervall = \"15s\"
 Right:
-    scrape_interval = \"15s\"
+    interval = \"15s\"
 
 `inferometer config explain receivers.prometheus` lists the settings of a type.",
     ),
