@@ -53,6 +53,21 @@ impl Type {
             )
     }
 
+    /// What the names of a family's samples end in, beside the plain name: nobody else may have such a name on the page.
+    pub(super) fn suffixes(self, open_metrics: bool) -> &'static [&'static str] {
+        match (self, open_metrics) {
+            (Self::Histogram | Self::GaugeHistogram, false) => &["_bucket", "_sum", "_count"],
+            (Self::Summary, false) => &["_sum", "_count"],
+            (Self::Counter, true) => &["_total", "_created"],
+            (Self::Histogram, true) => &["_bucket", "_sum", "_count", "_created"],
+            (Self::GaugeHistogram, true) => &["_bucket", "_gsum", "_gcount"],
+            (Self::Summary, true) => &["_sum", "_count", "_created"],
+            (Self::Info, true) => &["_info"],
+            (Self::Gauge | Self::Unknown | Self::StateSet, _)
+            | (Self::Counter | Self::Info, false) => &[],
+        }
+    }
+
     /// The word in text 0.0.4, which knows five types.
     pub(super) fn text_word(self) -> &'static str {
         match self {

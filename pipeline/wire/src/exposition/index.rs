@@ -99,6 +99,11 @@ pub(super) struct TableIndex {
     texts: Mutex<Vec<(Escaping, Arc<OwnTexts>)>>,
 }
 
+/// To Prometheus an empty label is none.
+pub(super) fn is_empty(value: &Value) -> bool {
+    matches!(value, Value::Empty) || value.as_str() == Some("")
+}
+
 /// Hashes of labels add up, so that those of a group are hashed once and order does not matter.
 pub(super) fn hash_labels<'a>(
     hasher: &RandomState,
@@ -106,8 +111,7 @@ pub(super) fn hash_labels<'a>(
 ) -> u64 {
     labels
         .into_iter()
-        // To Prometheus an empty label is none.
-        .filter(|label| !matches!(&label.value, Value::Str(text) if text.is_empty()))
+        .filter(|label| !is_empty(&label.value))
         .map(|label| hasher.hash_one(label))
         .fold(0, u64::wrapping_add)
 }

@@ -24,6 +24,7 @@ mod protobuf;
 mod snapshot;
 mod state;
 mod text;
+mod translate;
 
 pub use escape::Escaping;
 pub use snapshot::{Only, Snapshot};

@@ -4,8 +4,12 @@ use std::fmt::Write;
 
 use pipeline_model::Slot;
 
-/// Doubles up to here that are whole print as integers, which is shorter and far cheaper: most values are counts.
-const WHOLE_MAX: f64 = 1e15;
+/// Doubles up to here that are whole print as integers, which is shorter and far cheaper: most values are counts. Below
+/// 2^63, so that the integer is exact.
+const WHOLE_MAX: f64 = 9e18;
+
+/// Whole doubles up to here print without fraction or exponent.
+const DIGITS_MAX: f64 = 1e21;
 
 /// Appends a sample's value.
 #[inline]
@@ -27,6 +31,8 @@ fn push_other(out: &mut Vec<u8>, value: f64) {
         "+Inf"
     } else if value == f64::NEG_INFINITY {
         "-Inf"
+    } else if value.fract() == 0.0 && value != 0.0 && value.abs() < DIGITS_MAX {
+        return out.extend_from_slice(itoa::Buffer::new().format(value as i128).as_bytes());
     } else {
         return out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
     };

@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex};
 
 use foldhash::fast::RandomState;
-use pipeline_model::{Batch, Metric, Shape};
+use pipeline_model::{Batch, Metric, Series, Shape};
 
 use super::escape::label_name;
 use super::family::Type;
-use super::index::{Row, TableIndex, hash_labels, remembered};
+use super::index::{Row, TableIndex, hash_labels, is_empty, remembered};
 use super::label_text::{OwnTexts, group_text};
 use super::{Escaping, Format, Options, Style, protobuf, text};
 
@@ -121,13 +121,22 @@ pub(super) struct View {
     pub(super) index: Arc<SourceIndex>,
 }
 
-/// Shows only series with a label that has one of some values.
+/// Shows only series with a label that has one of some values. Where a series has no such label, own or of its group,
+/// its resource's attribute of that name counts; one that has neither is not shown.
 #[derive(Clone, Copy, Debug)]
 pub struct Only<'a> {
-    /// The label's name.
+    /// The name of the label and the attribute.
     pub label: &'a str,
     /// The values.
     pub values: &'a [String],
+}
+
+impl Only<'_> {
+    fn value<'s>(&self, series: &Series<'s>) -> Option<&'s str> {
+        // To Prometheus an empty label is none.
+        let label = series.label(self.label).filter(|value| !is_empty(value));
+        label.or_else(|| series.group.resource.attributes.get(self.label))?.as_str()
+    }
 }
 
 impl View {
@@ -138,7 +147,7 @@ impl View {
             let (rows, shape) = (&self.index.table.rows, &self.index.shape);
             let hidden = hidden.get_or_insert_with(|| vec![0; rows.len().div_ceil(64)]);
             for (position, row) in rows.iter().enumerate() {
-                let value = shape.get(row.row).and_then(|series| series.label_text(only.label));
+                let value = shape.get(row.row).and_then(|series| only.value(&series));
                 if !value.is_some_and(|value| only.values.iter().any(|allowed| allowed == value)) {
                     set_bit(hidden, position as u32);
                 }
@@ -169,7 +178,7 @@ impl Snapshot {
 
     /// Appends the page to `out`: families by name, in each the sources by id and their rows in order.
     ///
-    /// A buffer that held a page before saves more time than anything in here: fresh memory is dearer than the digits.
+    /// With the buffer of the page before, no two pages are in memory at a time; it is not faster than a fresh one.
     pub fn render(
         &self,
         style: Style,

@@ -64,45 +64,62 @@ pub(super) struct FamilyName {
     pub(super) ty: Type,
 }
 
-/// The names of all families; `None` for one whose name, escaped, is that of another.
+/// The names of all families; `None` for one that cannot stand beside another on this page: its name, escaped, is that
+/// of the other, or one that the other's samples have (`k_bucket` beside the histogram `k`).
 ///
-/// OpenMetrics names a counter's family without `_total`. Where a family of that name exists, the counter stays whole
-/// as one of unknown type.
+/// OpenMetrics names a counter's family without `_total`. Where that name is taken, the counter stays whole as one of
+/// unknown type.
 pub(super) fn family_names(
     heads: &[FamilyHead],
     escaping: Escaping,
     open_metrics: bool,
 ) -> Vec<Option<FamilyName>> {
-    let full: Vec<String> =
-        heads.iter().map(|head| metric_name(&head.metric.name, escaping).into_owned()).collect();
-    let all: HashSet<&str> = full.iter().map(String::as_str).collect();
+    let full: Vec<Cow<'_, str>> =
+        heads.iter().map(|head| full_name(&head.metric, head.ty, escaping)).collect();
+    let all: HashSet<&str> = full.iter().map(|name| &**name).collect();
+    let mut names: Vec<Option<FamilyName>> = heads.iter().map(|_| None).collect();
+    // Shorter names first: that of a sample is longer than that of its family.
+    let mut order: Vec<usize> = (0..full.len()).collect();
+    order.sort_by_key(|idx| full[*idx].len());
     let mut taken = HashSet::new();
-    heads
-        .iter()
-        .zip(&full)
-        .map(|(head, name)| {
-            let suffix = match head.ty {
-                Type::Counter => "_total",
-                Type::Info => "_info",
-                _ => "",
-            };
-            let mut found = FamilyName { family: name.clone(), sample: name.clone(), ty: head.ty };
-            if open_metrics && !suffix.is_empty() {
-                let (family, sample) = match name.strip_suffix(suffix) {
-                    Some(family) => (family.to_owned(), name.clone()),
-                    None => (name.clone(), format!("{name}{suffix}")),
-                };
-                let free =
-                    if family == *name { !all.contains(&*sample) } else { !all.contains(&*family) };
-                if free && !family.is_empty() {
-                    (found.family, found.sample) = (family, sample);
-                } else {
-                    found.ty = Type::Unknown;
-                }
-            }
-            taken.insert(found.family.clone()).then_some(found)
-        })
-        .collect()
+    for idx in order {
+        let (name, ty) = (&*full[idx], heads[idx].ty);
+        let split = Some(()).filter(|()| open_metrics).and_then(|()| split_name(name, ty, &all));
+        let whole = FamilyName { family: name.to_owned(), sample: name.to_owned(), ty };
+        let fallback = FamilyName { ty: Type::Unknown, ..whole.clone() };
+        let plain = if open_metrics && ty.is_split() { fallback } else { whole };
+        let mut choices = split.into_iter().chain([plain]);
+        let Some(found) = choices
+            .find(|found| !taken.contains(&found.family) && !taken.contains(&found.sample))
+        else {
+            continue;
+        };
+        for suffix in found.ty.suffixes(open_metrics) {
+            taken.insert(format!("{}{suffix}", found.family));
+        }
+        taken.insert(found.family.clone());
+        names[idx] = Some(found);
+    }
+    names
+}
+
+/// The names in OpenMetrics of a family whose samples have a suffix that itself has not; `None` where it has the one
+/// name only or the other is taken.
+fn split_name(name: &str, ty: Type, all: &HashSet<&str>) -> Option<FamilyName> {
+    let suffix = match ty {
+        Type::Counter => "_total",
+        Type::Info => "_info",
+        _ => return None,
+    };
+    let (family, sample, other) = match name.strip_suffix(suffix) {
+        Some(family) => (family.to_owned(), name.to_owned(), family.to_owned()),
+        None => {
+            let sample = format!("{name}{suffix}");
+            (name.to_owned(), sample.clone(), sample)
+        }
+    };
+    let free = !family.is_empty() && !all.contains(&*other);
+    free.then_some(FamilyName { family, sample, ty })
 }
 
 impl Head {

@@ -165,13 +165,18 @@ impl<'a> Lexer<'a> {
         let mut name = Text { span: Span::new(start, end), escaped: false };
         let bare = end > start;
         let brace = if self.strict { end } else { self.blanks(end) };
-        if self.peek(brace) == b'{' {
+        let braced = self.peek(brace) == b'{';
+        if braced {
             end = self.labels(brace + 1, &mut lists.labels, (!bare).then_some(&mut name))?;
         }
         if name.span.at == name.span.end {
             return Err(Fault::At(start, "a metric name"));
         }
         let value_at = self.gap(end)?;
+        // Where name and value meet without a blank, what is which depends on the digits: no key for a layout.
+        if !braced && value_at == end {
+            return Err(Fault::At(end, "a blank between name and value"));
+        }
         let (value, value_end) = self.number(value_at, "a number as value")?;
         let labels_end = lists.labels.len() as u32;
         let (tail, next) = self.tail(value_end, lists)?;

@@ -260,6 +260,8 @@ fn first_of_duplicates_counts() {
 }
 
 const REFUSED: &[&str] = &[
+    "h_bucket.7e+09\n",
+    "a+1\n",
     "a 1",
     "a 1\nb 2 # {} 1\n",
     "a 1\nb\n",
@@ -308,9 +310,11 @@ fn refused_pages() {
         bench.reader.read(PageFormat::Text, bytes, &bench.interner, &bench.layouts).unwrap_err();
     writeln!(out, "{error}").unwrap();
     expect![[r##"
+        "h_bucket.7e+09\n": line 1: expected a blank between name and value, found ".7e+09"
+        "a+1\n": line 1: expected a blank between name and value, found "+1"
         "a 1": truncated after line 0: a newline is missing
         "a 1\nb 2 # {} 1\n": line 2: expected a timestamp in milliseconds, found "# {} 1"
-        "a 1\nb\n": line 2: expected a number as value, found ""
+        "a 1\nb\n": line 2: expected a blank between name and value, found ""
         "a 1\r\n": line 1: expected a number as value, found "1\r"
         "a 1e400\n": line 1: expected a number as value, found "1e400"
         "a 0x1p3\n": line 1: expected a number as value, found "0x1p3"
