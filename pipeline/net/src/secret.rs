@@ -17,6 +17,9 @@ const MASK: &str = "***";
 pub struct Secret(String);
 
 impl Secret {
+    /// No value.
+    pub(crate) const EMPTY: Self = Self(String::new());
+
     /// Wraps a value.
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())

@@ -144,19 +144,40 @@ impl ClientTls {
         }
         let mut roots = RootCertStore::empty();
         if let Some(path) = &self.ca_file {
-            add_roots(&mut roots, certificates(path)?, &path.display().to_string())?;
+            add_file(&mut roots, path)?;
         }
         if let Some(text) = &self.ca_pem {
-            let path = || PathBuf::from("ca_pem");
-            let found = CertificateDer::pem_slice_iter(text.as_bytes())
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|source| TlsError::Pem { path: path(), source })?;
-            if found.is_empty() {
-                return Err(TlsError::NoCertificate { place: "`ca_pem`".to_owned() });
-            }
-            add_roots(&mut roots, found, "`ca_pem`")?;
+            add_pem(&mut roots, text)?;
         }
         Ok(Arc::new(roots))
+    }
+
+    /// All that is wrong, each with its key; an empty key is all of it together. Reads the files; blocks.
+    pub(crate) fn faults(&self) -> Vec<(&'static str, TlsError)> {
+        let mut found = Vec::new();
+        let mut roots = RootCertStore::empty();
+        // Without verification nobody reads the authorities.
+        if !self.insecure_skip_verify {
+            let file = self.ca_file.as_ref().map(|path| add_file(&mut roots, path));
+            found.extend(file.and_then(Result::err).map(|error| ("ca_file", error)));
+            let pem = self.ca_pem.as_ref().map(|text| add_pem(&mut roots, text));
+            found.extend(pem.and_then(Result::err).map(|error| ("ca_pem", error)));
+        }
+        match (&self.cert_file, &self.key_file) {
+            (None, None) => {}
+            (Some(_), None) => {
+                found.push(("cert_file", TlsError::HalfAPair { found: "cert_file" }));
+            }
+            (None, Some(_)) => found.push(("key_file", TlsError::HalfAPair { found: "key_file" })),
+            (Some(cert), Some(key)) => {
+                found.extend(certificates(cert).err().map(|error| ("cert_file", error)));
+                found.extend(private_key(key).err().map(|error| ("key_file", error)));
+            }
+        }
+        if found.is_empty() && *self != Self::default() {
+            found.extend(self.load().err().map(|error| ("", error)));
+        }
+        found
     }
 }
 
@@ -168,6 +189,21 @@ impl ServerTls {
             .flatten()
             .cloned()
             .collect()
+    }
+
+    /// All that is wrong with the files, each with the key that names it; an empty key is all of them together. Reads
+    /// the files; blocks.
+    #[must_use]
+    pub fn faults(&self) -> Vec<(&'static str, TlsError)> {
+        let mut found = Vec::new();
+        found.extend(certificates(&self.cert_file).err().map(|error| ("cert_file", error)));
+        found.extend(private_key(&self.key_file).err().map(|error| ("key_file", error)));
+        let authorities = self.client_ca_file.as_deref().map(certificates);
+        found.extend(authorities.and_then(Result::err).map(|error| ("client_ca_file", error)));
+        if found.is_empty() {
+            found.extend(self.load().err().map(|error| ("", error)));
+        }
+        found
     }
 
     /// Reads the files; blocks.
@@ -225,6 +261,20 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(path)
         .map_err(|source| TlsError::Pem { path: path.to_owned(), source })
+}
+
+fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), TlsError> {
+    add_roots(roots, certificates(path)?, &path.display().to_string())
+}
+
+fn add_pem(roots: &mut RootCertStore, text: &str) -> Result<(), TlsError> {
+    let found = CertificateDer::pem_slice_iter(text.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|source| TlsError::Pem { path: PathBuf::from("ca_pem"), source })?;
+    if found.is_empty() {
+        return Err(TlsError::NoCertificate { place: "`ca_pem`".to_owned() });
+    }
+    add_roots(roots, found, "`ca_pem`")
 }
 
 fn add_roots(

@@ -109,67 +109,104 @@ enum Shape {
     Basic { username: String },
 }
 
+/// One of the settings that make an `Authorization` header.
+struct Kind<'a> {
+    /// Its key, and whether the keys of its value and file are inside of it.
+    key: &'static str,
+    is_table: bool,
+    shape: Shape,
+    value: Option<&'a Secret>,
+    file: Option<&'a Path>,
+    /// The keys of its value and file.
+    names: (&'static str, &'static str),
+}
+
+impl Kind<'_> {
+    fn open(&self) -> Result<Credentials, CredentialError> {
+        Credentials::open(self.shape.clone(), self.value, self.file, self.names)
+    }
+
+    /// Where the fault is that opening showed.
+    fn place(&self, error: &CredentialError) -> Vec<&'static str> {
+        let is_at_the_file = match error {
+            CredentialError::Source { found, .. } if *found == "neither" => return vec![self.key],
+            CredentialError::Source { .. } => true,
+            _ => self.file.is_some(),
+        };
+        let name = if is_at_the_file { self.names.1 } else { self.names.0 };
+        if self.is_table { vec![self.key, name] } else { vec![name] }
+    }
+}
+
+/// The kinds that are set. A file and a value of a bearer token are two of them.
+fn kinds(settings: &ClientSettings) -> Vec<Kind<'_>> {
+    let ClientSettings { authorization, basic_auth, bearer_token, bearer_token_file, .. } =
+        settings;
+    let mut kinds = Vec::new();
+    kinds.extend(authorization.as_ref().map(|header| Kind {
+        key: "authorization",
+        is_table: true,
+        shape: Shape::Scheme(header.scheme.clone()),
+        value: header.credentials.as_ref(),
+        file: header.credentials_file.as_deref(),
+        names: ("credentials", "credentials_file"),
+    }));
+    kinds.extend(basic_auth.as_ref().map(|basic| {
+        static NONE: Secret = Secret::EMPTY;
+        Kind {
+            key: "basic_auth",
+            is_table: true,
+            shape: Shape::Basic { username: basic.username.clone() },
+            value: basic.password.as_ref().or(basic.password_file.is_none().then_some(&NONE)),
+            file: basic.password_file.as_deref(),
+            names: ("password", "password_file"),
+        }
+    }));
+    let bearer = |key, value, file| Kind {
+        key,
+        is_table: false,
+        shape: Shape::Scheme("Bearer".to_owned()),
+        value,
+        file,
+        names: ("bearer_token", "bearer_token_file"),
+    };
+    kinds.extend(bearer_token.as_ref().map(|token| bearer("bearer_token", Some(token), None)));
+    kinds.extend(
+        bearer_token_file.as_deref().map(|file| bearer("bearer_token_file", None, Some(file))),
+    );
+    kinds
+}
+
+/// Everything that is wrong with the credentials and where. Reads the files; blocks.
+pub(super) fn faults(settings: &ClientSettings) -> Vec<(Vec<&'static str>, CredentialError)> {
+    let kinds = kinds(settings);
+    let mut found = Vec::new();
+    if let [_, second, ..] = &kinds[..] {
+        found.push((vec![second.key], CredentialError::Several { found: kinds.len() }));
+    }
+    for kind in &kinds {
+        if let Err(error) = kind.shape.check() {
+            found.push((vec![kind.key, kind.shape.key()], error));
+        }
+        if let Err(error) = kind.open() {
+            found.push((kind.place(&error), error));
+        }
+    }
+    found
+}
+
 impl Credentials {
     /// Reads the file, if there is one; blocks.
     pub(super) fn new(settings: &ClientSettings) -> Result<Self, CredentialError> {
-        let ClientSettings { authorization, basic_auth, bearer_token, bearer_token_file, .. } =
-            settings;
-        let kinds = [
-            authorization.is_some(),
-            basic_auth.is_some(),
-            bearer_token.is_some(),
-            bearer_token_file.is_some(),
-        ];
-        let found = kinds.into_iter().filter(|&there| there).count();
-        if found > 1 {
-            return Err(CredentialError::Several { found });
-        }
-        if let Some(AuthorizationSettings { scheme, credentials, credentials_file }) = authorization
-        {
-            if scheme.is_empty()
-                || !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-            {
-                return Err(CredentialError::Malformed {
-                    setting: "authorization.type",
-                    expected: "a scheme",
-                });
+        let kinds = kinds(settings);
+        match &kinds[..] {
+            [] => Ok(Self::None),
+            [kind] => {
+                kind.shape.check()?;
+                kind.open()
             }
-            let names = ("credentials", "credentials_file");
-            return Self::open(
-                Shape::Scheme(scheme.clone()),
-                credentials.as_ref(),
-                credentials_file.as_deref(),
-                names,
-            );
+            _ => Err(CredentialError::Several { found: kinds.len() }),
         }
-        if let Some(BasicAuthSettings { username, password, password_file }) = basic_auth {
-            if username.contains(':') {
-                let expected = "a name without a colon";
-                return Err(CredentialError::Malformed {
-                    setting: "basic_auth.username",
-                    expected,
-                });
-            }
-            let shape = Shape::Basic { username: username.clone() };
-            let none = Secret::default();
-            let password = password.as_ref().or(password_file.is_none().then_some(&none));
-            return Self::open(
-                shape,
-                password,
-                password_file.as_deref(),
-                ("password", "password_file"),
-            );
-        }
-        if found == 0 {
-            return Ok(Self::None);
-        }
-        let names = ("bearer_token", "bearer_token_file");
-        Self::open(
-            Shape::Scheme("Bearer".to_owned()),
-            bearer_token.as_ref(),
-            bearer_token_file.as_deref(),
-            names,
-        )
     }
 
     fn open(
@@ -209,6 +246,31 @@ impl Credentials {
 }
 
 impl Shape {
+    /// The key of what [`Self::check`] checks.
+    fn key(&self) -> &'static str {
+        match self {
+            Self::Scheme(_) => "type",
+            Self::Basic { .. } => "username",
+        }
+    }
+
+    fn check(&self) -> Result<(), CredentialError> {
+        match self {
+            Self::Scheme(scheme)
+                if scheme.is_empty()
+                    || !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') =>
+            {
+                let (setting, expected) = ("authorization.type", "a scheme");
+                Err(CredentialError::Malformed { setting, expected })
+            }
+            Self::Basic { username } if username.contains(':') => {
+                let (setting, expected) = ("basic_auth.username", "a name without a colon");
+                Err(CredentialError::Malformed { setting, expected })
+            }
+            Self::Scheme(_) | Self::Basic { .. } => Ok(()),
+        }
+    }
+
     fn header(
         &self,
         text: &str,

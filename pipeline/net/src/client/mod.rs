@@ -8,6 +8,7 @@
 mod connection;
 mod credentials;
 mod error;
+mod faults;
 mod link;
 mod target;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use connection::{Connection, Post};
 use credentials::Credentials;
 pub use credentials::{AuthorizationSettings, BasicAuthSettings, CredentialError};
 pub use error::{ClientError, FetchError, Phase, UrlError};
+pub use faults::Fault;
 use target::Target;
 
 /// What we call ourselves.

@@ -4,6 +4,7 @@
 //! that future drops them. Slow clients are dealt with at the socket, see `patient.rs`.
 
 mod body;
+mod listen;
 mod patient;
 mod request;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use crate::tls::{ServerTls, TlsError};
 use crate::watch::Watched;
 
 pub use body::Body;
+pub use listen::check_listen;
 use patient::{Activity, Patient};
 pub use request::{BodyError, Request};
 
