@@ -105,7 +105,11 @@ pub fn build(
     );
     let service = match document.section(&["service"]) {
         None => Service::default(),
-        Some(section) => found.keep(section.decode::<Service>()).unwrap_or_default(),
+        Some(section) => {
+            let service = found.keep(section.decode::<Service>()).unwrap_or_default();
+            found.extend(service.check(&section));
+            service
+        }
     };
     let interner = Arc::new(Interner::new());
     let settings = Settings {
@@ -187,6 +191,9 @@ impl Builder<'_> {
             let type_name = section.text(&["type"]).map_or_else(|| name.clone(), |(text, _)| text);
             match factories.iter().find(|factory| factory.type_name == type_name) {
                 Some(factory) => {
+                    for warning in (factory.warnings)(&section).iter() {
+                        self.found.push(warning.clone());
+                    }
                     all.insert(name, Configured { section, factory, used: false });
                 }
                 None => self.found.push(unknown_type(&section, kind, &type_name, factories)),

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use pipeline_config::Duration;
+use pipeline_config::{Diagnostic, Duration, Section};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,23 @@ impl Default for Service {
 }
 
 impl Service {
+    /// What the types alone do not say.
+    pub(crate) fn check(&self, section: &Section) -> Option<Diagnostic> {
+        let is_name = |(idx, c): (usize, char)| {
+            c.is_ascii_alphabetic() || matches!(c, '_' | ':') || (idx > 0 && c.is_ascii_digit())
+        };
+        if self.metric_prefix.chars().enumerate().all(is_name) {
+            return None;
+        }
+        let message =
+            format!("expected the beginning of a metric name, found `{}`", self.metric_prefix);
+        Some(section.bad_value(
+            &["metric_prefix"],
+            message,
+            "use letters, digits and underscores, not beginning with a digit: metric_prefix = \"acme\"",
+        ))
+    }
+
     /// The folder for keys and checkpoints, as `data_dir` says it.
     pub fn data_dir(&self) -> PathBuf {
         let named = |name: &str| {

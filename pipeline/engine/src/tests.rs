@@ -382,6 +382,8 @@ fn a_full_queue_drops_the_oldest_and_says_so() {
 fn everything_wrong_with_a_configuration_is_told_at_once() {
     let text = "
 [servce]
+[service]
+metric_prefix = '9 x'
 [receivers.source]
 batchs = 5
 [receivers.other]
@@ -401,6 +403,7 @@ receivers = ['source']
     let mut codes: Vec<&str> = found.iter().map(|one| one.code).collect();
     codes.sort_unstable();
     let expected = [
+        "config::bad-value",
         "config::conflict",
         "config::dangling-route",
         "config::dangling-route",
@@ -413,5 +416,5 @@ receivers = ['source']
     ];
     assert_eq!(codes, expected, "{found}");
     let text = found.to_string();
-    assert!(text.contains("did you mean `sink`?") && text.contains("test.toml:4:1"), "{text}");
+    assert!(text.contains("did you mean `sink`?") && text.contains("test.toml:6:1"), "{text}");
 }
