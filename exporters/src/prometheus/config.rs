@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use pipeline_config::{Diagnostics, Duration, Section, codes};
 use pipeline_net::auth::TokensError;
+use pipeline_net::server::check_listen;
 use pipeline_net::tls::ServerTls;
 use pipeline_net::{TokenSettings, Tokens};
 use schemars::JsonSchema;
@@ -66,6 +67,16 @@ impl Config {
     /// Every mistake, located.
     pub(super) fn check(&self, section: &Section) -> Result<Option<Tokens>, Diagnostics> {
         let mut wrong = Diagnostics::new();
+        if let Err(message) = check_listen(&self.listen) {
+            wrong.push(section.bad_value(&["listen"], message, "for example `127.0.0.1:9464`"));
+        }
+        for (key, error) in self.tls.iter().flat_map(ServerTls::faults) {
+            let path = ["tls", key];
+            let path = if key.is_empty() { &path[..1] } else { &path[..] };
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            let message = format!("{error}{}", cause.unwrap_or_default());
+            wrong.push(section.bad_value(path, message, ""));
+        }
         if !self.path.starts_with('/') || self.path.contains(['?', '#', ' ']) {
             wrong.push(section.error(
                 &["path"],

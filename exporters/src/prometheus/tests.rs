@@ -356,4 +356,27 @@ fn wrong_settings_are_located() {
         1 | tokens = [{ token = "with space" }]
           |                     ^^^^^^^^^^^^
     "#]].assert_eq(&check("tokens = [{ token = \"with space\" }]"));
+    expect![[r#"
+        error[config::bad-value]: expected `host:port` such as 127.0.0.1:9464, found `nonsense`
+         --> exporters.prometheus.toml:1:10
+          |
+        1 | listen = "nonsense"
+          |          ^^^^^^^^^^
+          |
+        help: for example `127.0.0.1:9464`
+
+        error[config::bad-value]: cannot read /no/cert as PEM: I/O error: No such file or directory (os error 2)
+         --> exporters.prometheus.toml:2:21
+          |
+        2 | tls = { cert_file = "/no/cert", key_file = "/no/key" }
+          |                     ^^^^^^^^^^
+
+        error[config::bad-value]: cannot read /no/key as PEM: I/O error: No such file or directory (os error 2)
+         --> exporters.prometheus.toml:2:44
+          |
+        2 | tls = { cert_file = "/no/cert", key_file = "/no/key" }
+          |                                            ^^^^^^^^^
+    "#]].assert_eq(&check(
+        "listen = \"nonsense\"\ntls = { cert_file = \"/no/cert\", key_file = \"/no/key\" }",
+    ));
 }

@@ -15,9 +15,10 @@ use http::header::HeaderValue;
 use http::{Method, StatusCode};
 use pipeline_component::telemetry::Telemetry;
 use pipeline_component::{Running, Shutdown, StartError};
+use pipeline_config::{Diagnostics, Section};
 use pipeline_engine::{Health, Status};
 use pipeline_net::server::{
-    BindError, Body, ListenSettings, Request, Response, Server, ServerPlan,
+    BindError, Body, ListenSettings, Request, Response, Server, ServerPlan, check_listen,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,22 @@ pub struct AdminSettings {
 impl Default for AdminSettings {
     fn default() -> Self {
         Self { enabled: true, listen: "127.0.0.1:9465".to_owned() }
+    }
+}
+
+impl AdminSettings {
+    /// Checks what types alone do not say. A server that is off may listen on anything.
+    ///
+    /// # Errors
+    /// Every mistake, located.
+    pub fn check(&self, section: &Section) -> Result<(), Diagnostics> {
+        let mut wrong = Diagnostics::new();
+        if self.enabled
+            && let Err(message) = check_listen(&self.listen)
+        {
+            wrong.push(section.bad_value(&["listen"], message, "for example `127.0.0.1:9465`"));
+        }
+        wrong.into_result()
     }
 }
 
@@ -99,4 +116,24 @@ fn readiness(health: &Health) -> Response {
         .collect();
     let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Body::text(status, lines.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_address_is_located() {
+        let check = |toml: &str| {
+            let section = Section::from_toml("admin", toml).unwrap();
+            section.decode::<AdminSettings>().unwrap().check(&section)
+        };
+        assert_eq!(check(""), Ok(()));
+        assert_eq!(check("listen = \"metrics.internal:0\""), Ok(()));
+        assert_eq!(check("enabled = false\nlisten = \"\""), Ok(()));
+        let wrong = check("enabled = true\nlisten = \"nonsense\"").unwrap_err();
+        let one = wrong.iter().next().unwrap();
+        assert_eq!(one.message, "expected `host:port` such as 127.0.0.1:9464, found `nonsense`");
+        assert_eq!(one.primary.as_ref().unwrap().line_column().0, 2);
+    }
 }

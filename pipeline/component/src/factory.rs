@@ -41,11 +41,16 @@ pub trait Component {
     const STABILITY: Stability;
     /// One line: what it is for.
     const SUMMARY: &'static str;
+
+    /// What works and is yet unlikely to be meant: warnings, located by `section`. Errors are found by building.
+    fn warnings(_config: &Self::Config, _section: &Section) -> Diagnostics {
+        Diagnostics::new()
+    }
 }
 
 /// A receiver that can be made from configuration.
 pub trait BuildReceiver: Component {
-    /// Makes it, without IO. `section` locates semantic errors.
+    /// Makes it, without IO but for files that the configuration names. `section` locates semantic errors.
     ///
     /// # Errors
     /// Everything that is wrong with the configuration, located.
@@ -71,7 +76,7 @@ pub trait BuildProcessor: Component {
 
 /// An exporter that can be made from configuration.
 pub trait BuildExporter: Component {
-    /// Makes it, without IO.
+    /// Makes it, without IO but for files that the configuration names.
     ///
     /// # Errors
     /// Everything that is wrong with the configuration, located.
@@ -96,6 +101,8 @@ pub struct Factory<B> {
     pub defaults: fn() -> toml::Value,
     /// Its configuration as given in the section, with defaults filled in; secrets are redacted.
     pub effective: fn(&Section) -> Result<toml::Value, Diagnostics>,
+    /// What works and is yet unlikely to be meant; nothing for a section that cannot be decoded.
+    pub warnings: fn(&Section) -> Diagnostics,
     /// Makes it.
     pub build: fn(&Section, Settings) -> Result<B, Diagnostics>,
 }
@@ -138,6 +145,10 @@ impl<B> Factory<B> {
             schema: || schemars::schema_for!(T::Config),
             defaults: || value_of(&T::Config::default()),
             effective: |section| Ok(value_of(&section.decode::<T::Config>()?)),
+            warnings: |section| {
+                let config = section.decode::<T::Config>();
+                config.map_or_else(|_| Diagnostics::new(), |config| T::warnings(&config, section))
+            },
             build,
         }
     }

@@ -1,12 +1,12 @@
 //! What users write for the receiver `prometheus`, and the checks beyond types. Keys are Prometheus' words.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
-use pipeline_config::{ByteSize, Diagnostics, Duration, Section};
+use pipeline_config::{ByteSize, Diagnostics, Duration, Section, codes};
 use pipeline_net::Secret;
 use pipeline_net::client::{AuthorizationSettings, BasicAuthSettings, ClientSettings};
 use pipeline_net::tls::ClientTls;
@@ -413,16 +413,9 @@ impl Config {
                 help,
             ));
         }
-        let credentials = [
-            self.authorization.is_some(),
-            self.basic_auth.is_some(),
-            self.bearer_token.is_some(),
-            self.bearer_token_file.is_some(),
-        ];
-        if credentials.iter().filter(|there| **there).count() > 1 {
-            let help =
-                "keep one of `authorization`, `basic_auth`, `bearer_token` and `bearer_token_file`";
-            found.push(section.bad_value(&[], "more than one kind of credentials", help));
+        for fault in self.client_settings().faults() {
+            let path: Vec<&str> = fault.path.iter().map(String::as_str).collect();
+            found.push(section.bad_value(&path, fault.message, fault.help));
         }
         let mut seen = Vec::new();
         for (idx, protocol) in self.scrape_protocols.iter().enumerate() {
@@ -436,6 +429,7 @@ impl Config {
             }
             seen.push(*protocol);
         }
+        check_labels(&self.labels, &["labels"], section, &mut found);
         self.check_targets(section, &mut found);
         self.check_files(section, &mut found);
         found
@@ -453,6 +447,8 @@ impl Config {
             }
         }
         for (group_idx, group) in self.r#static.iter().enumerate() {
+            let path = ["static", &group_idx.to_string(), "labels"];
+            check_labels(&group.labels, &path, section, found);
             for (idx, address) in group.targets.iter().enumerate() {
                 let candidate =
                     Candidate { labels: group.labels.clone(), ..Candidate::at(address) };
@@ -480,4 +476,78 @@ impl Config {
             }
         }
     }
+    /// What works and is yet unlikely to be meant.
+    pub(super) fn warnings(&self, section: &Section) -> Diagnostics {
+        let mut found = Diagnostics::new();
+        let (interval, timeout) = (self.interval, self.timeout);
+        // The default gives way to a short interval silently: nobody asked for it.
+        if section.has(&["timeout"]) && timeout.get() > interval.get() {
+            found.push(section.warning(
+                &["timeout"],
+                codes::CONFLICT,
+                format!("`timeout` is above `interval`; scrapes end after {interval}"),
+                format!("write at most \"{interval}\", or raise `interval`"),
+            ));
+        }
+        let defaults = self.target_defaults("job");
+        let places = self.places();
+        let mut keys = HashSet::new();
+        for (candidate, path) in self.candidates().iter().zip(&places) {
+            let Ok(target) = defaults.resolve(candidate) else { continue };
+            if !keys.insert(target.key) {
+                let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                let message = format!(
+                    "target `{}` is in the list already, with equal labels",
+                    candidate.address
+                );
+                found.push(section.warning(
+                    &path,
+                    codes::CONFLICT,
+                    message,
+                    "it is scraped once; remove it",
+                ));
+            }
+        }
+        found
+    }
+
+    /// Where each of [`Self::candidates`] is written down.
+    fn places(&self) -> Vec<Vec<String>> {
+        let plain = (0..self.targets.len()).map(|idx| vec!["targets".to_owned(), idx.to_string()]);
+        let of_group = |(group, targets): (usize, &StaticTargets)| {
+            let path = move |idx: usize| {
+                ["static", &group.to_string(), "targets", &idx.to_string()]
+                    .map(str::to_owned)
+                    .to_vec()
+            };
+            (0..targets.targets.len()).map(path).collect::<Vec<_>>()
+        };
+        plain.chain(self.r#static.iter().enumerate().flat_map(of_group)).collect()
+    }
+}
+
+/// Labels that no series can carry. Those that begin with `__` say how a target is scraped.
+fn check_labels(labels: &LabelMap, path: &[&str], section: &Section, found: &mut Diagnostics) {
+    for name in labels.keys() {
+        let help = if name == "__name__" {
+            "`__name__` is the name of the metric; choose another one"
+        } else if !is_label_name(name) {
+            "letters, digits and `_` make a name, and no digit begins it"
+        } else {
+            continue;
+        };
+        let path: Vec<&str> = path.iter().copied().chain([name.as_str()]).collect();
+        found.push(section.bad_value(
+            &path,
+            format!("expected the name of a label, found `{name}`"),
+            help,
+        ));
+    }
+}
+
+/// Whether everything that reads Prometheus metrics takes `name` for a label. The name of a parameter may be anything.
+fn is_label_name(name: &str) -> bool {
+    name.starts_with("__param_")
+        || (name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'))
 }

@@ -1,6 +1,7 @@
 //! Why a scrape failed: as a word for the counter, as a text that says what to do, and as a log line that is written
 //! when something is new and not a thousand times.
 
+use std::collections::{BTreeMap, HashSet};
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +9,6 @@ use std::time::Duration;
 use pipeline_component::RateLimiter;
 use pipeline_net::FetchError;
 use pipeline_wire::scrape::PageError;
-use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// A failure that goes on is told again after this time.
@@ -16,7 +16,7 @@ const REMIND_EVERY: Duration = Duration::from_secs(600);
 
 /// Log lines about targets per [`BURST_EVERY`]: a switch that fails takes a thousand targets with it.
 const BURST: u32 = 20;
-const BURST_EVERY: Duration = Duration::from_secs(60);
+pub(super) const BURST_EVERY: Duration = Duration::from_secs(60);
 
 /// SGLang's default port.
 const SGLANG_PORT: u16 = 30_000;
@@ -74,7 +74,9 @@ impl ScrapeError {
             Self::Fetch(_) => "look at the log of the target",
             Self::NotMetrics(_) => "is this the address of the metrics? set `metrics_path`",
             Self::Page(PageError::Limit { .. }) => "raise the limit, or have the target say less",
-            Self::Page(_) => "open the page to see what is wrong with it",
+            Self::Page(_) => {
+                "the target must serve Prometheus text, OpenMetrics or protobuf; check `metrics_path`"
+            }
         }
     }
 }
@@ -91,26 +93,55 @@ pub(super) fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Lets [`BURST`] log lines through per [`BURST_EVERY`], for all targets of a receiver together.
+/// Lets [`BURST`] log lines through per [`BURST_EVERY`], for all targets of a receiver together, and sums up the rest.
+#[derive(Debug, Default)]
+pub(super) struct Budget(Mutex<Minute>);
+
+/// What happened since the last summary.
+#[derive(Debug, Default)]
+struct Minute {
+    lines: u32,
+    /// Failures without a line of their own, by cause.
+    failed: BTreeMap<&'static str, Untold>,
+    /// Targets that answer again without a line of their own.
+    answer: HashSet<String>,
+}
+
+/// Failures of one cause; the example is the first of them.
 #[derive(Debug)]
-pub(super) struct Budget(Mutex<(Instant, u32)>);
+struct Untold {
+    targets: HashSet<String>,
+    example: String,
+    error: String,
+    help: &'static str,
+}
 
 impl Budget {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new((Instant::now(), 0)))
+    /// Room for one line more, or what to remember instead.
+    fn admit(&self, remember: impl FnOnce(&mut Minute)) -> bool {
+        let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        minute.lines = minute.lines.saturating_add(1);
+        if minute.lines == BURST + 1 {
+            warn!("many targets change state; a summary follows within a minute");
+        }
+        if minute.lines > BURST {
+            remember(&mut minute);
+        }
+        minute.lines <= BURST
     }
 
-    /// Whether to log; the last line before silence says so.
-    fn admit(&self) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.0.elapsed() >= BURST_EVERY {
-            *state = (Instant::now(), 0);
+    /// Tells what had no line of its own, one line per cause, and begins the next minute.
+    pub(super) fn sum_up(&self) {
+        let minute = {
+            let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *minute)
+        };
+        for (cause, Untold { targets, example, error, help }) in minute.failed {
+            warn!(cause, targets = targets.len(), %example, %error, help, "scrapes of more targets failed");
         }
-        state.1 = state.1.saturating_add(1);
-        if state.1 == BURST + 1 {
-            warn!("many targets change state; more of it is only counted for a minute");
+        if !minute.answer.is_empty() {
+            info!(targets = minute.answer.len(), "more targets answer again");
         }
-        state.1 <= BURST
     }
 }
 
@@ -132,17 +163,30 @@ impl Health {
         if self.cause.replace(cause) != Some(cause) {
             self.reminder = RateLimiter::new(REMIND_EVERY);
         }
-        if let Some(swallowed) = self.reminder.admit()
-            && budget.admit()
-        {
-            warn!(target = %without_query(url), cause, %error, help = error.advice(url), swallowed, "scrape failed");
+        let Some(swallowed) = self.reminder.admit() else { return };
+        let (target, help) = (without_query(url), error.advice(url));
+        let remember = |minute: &mut Minute| {
+            let untold = minute.failed.entry(cause).or_insert_with(|| Untold {
+                targets: HashSet::new(),
+                example: target.to_owned(),
+                error: error.to_string(),
+                help,
+            });
+            untold.targets.insert(target.to_owned());
+            minute.answer.remove(target);
+        };
+        if budget.admit(remember) {
+            let swallowed = (swallowed > 0).then_some(swallowed);
+            warn!(%target, cause, %error, help, swallowed, "scrape failed");
         }
     }
 
     /// Logs a recovery.
     pub(super) fn succeeded(&mut self, url: &str, budget: &Budget) {
-        if self.cause.take().is_some() && budget.admit() {
-            info!(target = %without_query(url), "target answers again");
+        let target = without_query(url);
+        let remember = |minute: &mut Minute| _ = minute.answer.insert(target.to_owned());
+        if self.cause.take().is_some() && budget.admit(remember) {
+            info!(%target, "target answers again");
         }
     }
 }

@@ -139,6 +139,11 @@ impl Fleet {
         }
     }
 
+    /// Tells what of the last minute was too much for a line each.
+    pub(super) fn sum_up(&self) {
+        self.shared.budget.sum_up();
+    }
+
     /// Waits for all loops after `stop`.
     pub(super) async fn close(mut self) {
         while self.loops.join_next().await.is_some() {}

@@ -66,6 +66,10 @@ impl Component for Prometheus {
     const STABILITY: Stability = Stability::Beta;
     const SUMMARY: &'static str =
         "scrapes engines and everything else that serves Prometheus metrics";
+
+    fn warnings(config: &Config, section: &Section) -> Diagnostics {
+        config.warnings(section)
+    }
 }
 
 impl BuildReceiver for Prometheus {
@@ -130,7 +134,7 @@ impl Prometheus {
             fallback: config.fallback_scrape_protocol.into(),
             counts: Counts::new(&settings.telemetry),
             buffers: buffers::Buffers::default(),
-            budget: Budget::new(),
+            budget: Budget::default(),
             permits: Semaphore::new(in_flight_max(open_files_max())),
             refused: RateLimiter::default(),
         }
@@ -164,6 +168,7 @@ impl Prometheus {
     async fn run(self: Box<Self>, mut fleet: Fleet, stop: Shutdown) {
         let (out, mut found) = watch::channel(Found::default());
         let mut providers = self.discover(&out, &stop);
+        let mut minutes = tokio::time::interval(failure::BURST_EVERY);
         fleet.apply(&Found::default()).await;
         loop {
             tokio::select! {
@@ -179,6 +184,7 @@ impl Prometheus {
                     }
                 }
                 () = fleet.watch() => {}
+                _ = minutes.tick() => fleet.sum_up(),
             }
         }
         fleet.close().await;

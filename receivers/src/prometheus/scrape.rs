@@ -28,14 +28,18 @@ use super::target::Target;
 /// How long the last batch of a target is offered to a full pipeline.
 const END_WITHIN: Duration = Duration::from_secs(10);
 
+/// What of a page goes on. Nothing is relabelled at the scrape, so both names say the same.
+const HANDED_OVER: &str = "Samples of the page that were handed to the pipeline, before any of its processors: without \
+     repeated and incomplete ones, none of a page over a limit.";
+
 /// The series that are about a scrape itself, in the order of their rows. The names are Prometheus' own, but for
-/// `scrape_samples_post_processing`: the same number by what it means here, samples that were kept.
+/// `scrape_samples_post_processing`.
 const SYNTHETIC: [(&str, &str, &str); 6] = [
     ("up", "1", "1 if the last scrape of the target succeeded, 0 if it failed."),
     ("scrape_duration_seconds", "s", "Time that the scrape took."),
     ("scrape_samples_scraped", "{sample}", "Samples that the page had."),
-    ("scrape_samples_post_metric_relabeling", "{sample}", "Samples of the page that were kept."),
-    ("scrape_samples_post_processing", "{sample}", "Samples of the page that were kept."),
+    ("scrape_samples_post_metric_relabeling", "{sample}", HANDED_OVER),
+    ("scrape_samples_post_processing", "{sample}", HANDED_OVER),
     ("scrape_series_added", "{series}", "Series of the page that the one before did not have."),
 ];
 
@@ -129,6 +133,8 @@ pub(super) struct Loop {
     schedule: Schedule,
     health: Health,
     up: Gauge,
+    /// The cause of the last failure; its gauge goes with it.
+    failing: Option<(&'static str, Gauge)>,
     /// Of the last batch that was handed over; `None` before the first one.
     shape: Option<Arc<Shape>>,
     /// A batch that said which series are stale was lost: the next one says it again.
@@ -157,6 +163,7 @@ impl Loop {
             schedule,
             health: Health::new(),
             up,
+            failing: None,
             shape: None,
             owes_stale: false,
         }
@@ -248,6 +255,7 @@ impl Loop {
                 self.shared.counts.success.inc();
                 self.health.succeeded(url, &self.shared.budget);
                 self.up.set(1.0);
+                self.failing = None;
                 Some(page)
             }
             Err(error) => {
@@ -255,9 +263,20 @@ impl Loop {
                 self.shared.counts.failed(&error);
                 self.health.failed(url, &error, &self.shared.budget);
                 self.up.set(0.0);
+                self.fails_by(error.cause());
                 None
             }
         }
+    }
+
+    fn fails_by(&mut self, cause: &'static str) {
+        if self.failing.as_ref().is_some_and(|(before, _)| *before == cause) {
+            return;
+        }
+        let labels = [("target", without_query(&self.target.key.url)), ("cause", cause)];
+        let gauge = self.shared.counts.telemetry.gauge(&table::TARGET_FAILING, &labels);
+        gauge.set(1.0);
+        self.failing = Some((cause, gauge));
     }
 
     /// The page with the synthetic rows filled in; `None` is the page of a scrape that failed.
@@ -305,6 +324,7 @@ impl Loop {
                 (error == ConsumeError::Closed, shared.refused.admit())
             {
                 let target = without_query(&self.target.key.url);
+                let swallowed = (swallowed > 0).then_some(swallowed);
                 warn!(%target, %error, swallowed, "a scrape is lost, the pipeline did not take it");
             }
             return;

@@ -2,6 +2,7 @@
 
 mod config;
 mod discovery;
+mod failure;
 mod scrapes;
 mod server;
 

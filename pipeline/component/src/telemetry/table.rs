@@ -77,6 +77,8 @@ definitions! {
         "Samples of a page that were not taken.";
     TARGETS = Gauge "targets" "{target}" ["component"] "Targets that are scraped.";
     TARGET_UP = Gauge "target_up" "1" ["component", "target"] "1 if the last scrape succeeded.";
+    TARGET_FAILING = Gauge "target_failing" "1" ["component", "target", "cause"]
+        "1 while the last scrape of the target failed, with the cause; absent while it succeeds.";
     TARGETS_REFUSED = Gauge "refused_targets" "{target}" ["component", "reason"]
         "Targets that discovery knows and nobody scrapes: invalid, duplicate, over the limit.";
     DISCOVERY_ERRORS = Counter "discovery_errors_total" "{error}" ["component", "provider"]

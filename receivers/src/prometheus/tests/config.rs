@@ -1,16 +1,28 @@
 //! What users write, and what they are told.
 
-use pipeline_config::Section;
+use pipeline_config::{Diagnostics, Section};
 
 use super::super::config::{PortRange, ScrapeProtocol};
 use super::super::{Config, Discover};
 
 fn errors(toml: &str) -> Vec<String> {
     let section = Section::from_toml("receivers.engines", toml).unwrap();
-    let found = match section.decode::<Config>() {
+    lines(&match section.decode::<Config>() {
         Ok(config) => config.check(&section),
         Err(errors) => errors,
-    };
+    })
+}
+
+fn warnings(toml: &str) -> Vec<String> {
+    let section = Section::from_toml("receivers.engines", toml).unwrap();
+    let config: Config = section.decode().unwrap();
+    assert!(config.check(&section).is_empty());
+    let found = config.warnings(&section);
+    assert!(!found.has_errors());
+    lines(&found)
+}
+
+fn lines(found: &Diagnostics) -> Vec<String> {
     found
         .iter()
         .map(|one| {
@@ -86,7 +98,8 @@ fn every_fault_at_its_place() {
         ),
         [
             "1: `interval` is zero",
-            "1: more than one kind of credentials",
+            "10: expected one of `authorization`, `basic_auth`, `bearer_token` and `bearer_token_file`, found 2",
+            "10: cannot read b: No such file or directory (os error 2)",
             "11: this format is in the list already",
             "4: expected an address such as host:8000 or http://host:8000/metrics, found `h:1/metrics`",
             "7: expected the name of a JSON file, such as `/etc/inferometer/targets/*.json`",
@@ -101,4 +114,59 @@ fn every_fault_at_its_place() {
         let errors = errors(text);
         assert!(errors.iter().any(|error| error.contains(word)), "{errors:?}");
     }
+}
+
+#[test]
+fn every_setting_of_the_client_at_its_place() {
+    assert_eq!(
+        errors(
+            "interval = \"0s\"\ntargets = [\"h:1/x\"]\nbasic_auth.username = \"a:b\"\nbasic_auth.password = \"p\"\n\
+             basic_auth.password_file = \"f\"\nbearer_token = \"\"\ntls.cert_file = \"c\"\ntls.ca_file = \"/no/ca\"\n\
+             [headers]\n\"a b\" = \"x\"\nfine = \"x\"\nbroken = \"a\\nb\"\n"
+        ),
+        [
+            "1: `interval` is zero",
+            "10: expected a header name in `headers`, found `a b`",
+            "12: expected a value without control characters for header `broken`",
+            "6: expected one of `authorization`, `basic_auth`, `bearer_token` and `bearer_token_file`, found 2",
+            "3: expected a name without a colon in `basic_auth.username`, found something else",
+            "5: expected either `password` or `password_file`, found both",
+            "6: expected one line of text in `bearer_token`, found none or more",
+            "8: cannot read /no/ca as PEM: I/O error: No such file or directory (os error 2)",
+            "7: `cert_file` and `key_file` go together, found only `cert_file`",
+            "2: expected an address such as host:8000 or http://host:8000/metrics, found `h:1/x`",
+        ]
+    );
+}
+
+#[test]
+fn names_of_labels() {
+    assert_eq!(
+        errors(
+            "[labels]\n9bad = \"x\"\nfine_1 = \"x\"\n[[static]]\ntargets = [\"h:1\"]\n[static.labels]\n\
+             __name__ = \"x\"\n\"a b\" = \"x\"\n\"__param_match[]\" = \"x\"\n__scheme__ = \"https\"\n"
+        ),
+        [
+            "2: expected the name of a label, found `9bad`",
+            "7: expected the name of a label, found `__name__`",
+            "8: expected the name of a label, found `a b`",
+        ]
+    );
+}
+
+#[test]
+fn what_is_unlikely_to_be_meant() {
+    let none: [&str; 0] = [];
+    assert_eq!(warnings("targets = [\"h:1\", \"h:2\"]\ninterval = \"5s\""), none);
+    assert_eq!(
+        warnings(
+            "interval = \"5s\"\ntimeout = \"6s\"\ntargets = [\n  \"h:1\",\n  \"http://h:1/metrics\",\n]\n\
+             [[static]]\ntargets = [\n  \"h:1\",\n]\n[[static]]\ntargets = [\"h:1\"]\nlabels = { a = \"b\" }\n"
+        ),
+        [
+            "2: `timeout` is above `interval`; scrapes end after 5s",
+            "5: target `http://h:1/metrics` is in the list already, with equal labels",
+            "9: target `h:1` is in the list already, with equal labels",
+        ]
+    );
 }

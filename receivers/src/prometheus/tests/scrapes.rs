@@ -8,9 +8,10 @@ use pipeline_component::ConsumeError;
 use pipeline_component::telemetry::table;
 use pipeline_model::{Batch, Mark};
 use simulator::{EngineSpec, Fleet, FleetSpec, Release};
+use tokio::time::timeout;
 
 use super::server::Server;
-use super::{find, labels, mark, run, value};
+use super::{PATIENCE, find, labels, mark, run, value};
 
 const PAGE: &str = "# TYPE requests_total counter\nrequests_total{code=\"200\"} 7\n# TYPE running gauge\nrunning 3\n";
 
@@ -49,9 +50,27 @@ async fn a_target_that_goes_down_and_comes_back() {
     assert_eq!(value(&batch, "scrape_samples_scraped"), Some(0.0));
     let (still, batch) = rig.up(down + 1, 0.0).await;
     assert_eq!(mark(&batch, "running"), Some(Mark::Absent));
+    let failing = |cause| {
+        let line = format!("inferometer_target_failing{{cause=\"{cause}\",component=\"receiver",);
+        let text = rig.telemetry.text();
+        let mut lines = text.lines().filter(|text| text.starts_with(&line));
+        lines.next().is_some_and(|line| line.ends_with("/metrics\"} 1"))
+    };
+    assert!(failing("status"));
+    server.set(|script| script.body = b"running three\n".to_vec());
     server.set(|script| script.status = 200);
-    let (_, batch) = rig.up(still, 1.0).await;
+    let malformed = async {
+        while rig.scrapes("malformed") == 0 {
+            rig.batch(rig.batches().len(), |_| true).await;
+        }
+    };
+    timeout(PATIENCE, malformed).await.expect("it fails otherwise");
+    let (broken, _) = rig.up(rig.batches().len(), 0.0).await;
+    assert!(!failing("status") && failing("malformed"), "the cause is the last one");
+    server.body(PAGE);
+    let (_, batch) = rig.up(broken.max(still), 1.0).await;
     assert_eq!(value(&batch, "running"), Some(3.0));
+    assert!(!rig.telemetry.text().contains("target_failing"), "gone with the failure");
 
     assert!(rig.scrapes("success") >= 3 && rig.scrapes("status") >= 2);
     let sources: Vec<_> = rig.batches().iter().map(|batch| batch.source).collect();
@@ -60,6 +79,19 @@ async fn a_target_that_goes_down_and_comes_back() {
         rig.stop().await.iter().all(|batch| !batch.ended),
         "a restarted agent goes on with the same series"
     );
+}
+
+#[tokio::test]
+async fn samples_that_are_repeated_or_incomplete_are_not_handed_over() {
+    let page =
+        "# TYPE h histogram\nh_sum 3\n# TYPE running gauge\nrunning 3\nrunning 4\nwaiting 1\n";
+    let server = Server::start(page).await;
+    let rig = run(&config(&server, "")).await;
+    let (_, batch) = rig.up(0, 1.0).await;
+    assert_eq!(value(&batch, "scrape_samples_scraped"), Some(4.0));
+    for name in ["scrape_samples_post_metric_relabeling", "scrape_samples_post_processing"] {
+        assert_eq!(value(&batch, name), Some(2.0), "{name}");
+    }
 }
 
 #[tokio::test]
