@@ -47,6 +47,14 @@ impl Component for Source {
     const TYPE: &'static str = "source";
     const STABILITY: Stability = Stability::Alpha;
     const SUMMARY: &'static str = "Sends 0, 1, 2 …";
+
+    fn warnings(told: &Told, section: &Section) -> Diagnostics {
+        let mut found = Diagnostics::new();
+        if told.batches > 1_000_000 {
+            found.push(section.warning(&["batches"], "config::conflict", "that many", ""));
+        }
+        found
+    }
 }
 
 impl BuildReceiver for Source {
@@ -376,6 +384,25 @@ fn a_full_queue_drops_the_oldest_and_says_so() {
         count(&telemetry, "inferometer_exporter_dropped_points_total", &[("reason", "shutdown")]),
         1.0
     );
+}
+
+#[test]
+fn what_components_warn_of_fails_nothing_and_is_told() {
+    let text = "
+[receivers.source]
+batches = 1_000_001
+[exporters.sink]
+[pipelines.one]
+receivers = ['source']
+exporters = ['sink']
+";
+    let document = Document::parse("test.toml", text).unwrap();
+    let (_, warnings) = build(&document, &factories(), &Telemetry::default()).unwrap();
+    let told: Vec<_> = warnings
+        .iter()
+        .map(|one| (one.message.as_str(), one.primary.as_ref().unwrap().line_column().0))
+        .collect();
+    assert_eq!(told, [("that many", 3)]);
 }
 
 #[test]
