@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::program::{Program, State, compose};
-use crate::reshape::{Context, Reshape, Reshaped, RowPlan};
+use crate::reshape::{Context, Held, Reshape, Reshaped, RowPlan};
 use crate::{Batch, Interner, MetadataStore, Shape};
 
 /// Work on values over time: deltas, rates, trailing averages. Its state is columns keyed by source and laid out like
@@ -40,6 +40,8 @@ pub struct SourcePlan {
     generation: u64,
     stages: Vec<Stage>,
     rebuilds: u64,
+    /// What the steps wanted kept for as long as this plan.
+    _held: Vec<Held>,
 }
 
 impl std::fmt::Debug for SourcePlan {
@@ -76,11 +78,13 @@ impl Plan {
             previous.as_ref().and_then(|p| p.stages.last()).map(|stage| &stage.output);
         let mut stages: Vec<(Arc<Shape>, Arc<Shape>, Vec<RowPlan>)> = Vec::new();
         let mut shape = Arc::clone(input);
+        let mut held = Vec::new();
         for (idx, step) in self.steps.iter().enumerate() {
             let mut out = Reshaped::new(&shape, &self.interner);
             step.reshape(&shape, &context, &mut out);
             let is_last = idx + 1 == self.steps.len();
-            let (output, rows) = out.finish(last_output.filter(|_| is_last));
+            let (output, rows, kept) = out.finish(last_output.filter(|_| is_last));
+            held.extend(kept);
             let folded = stages.last().and_then(|(_, _, inner)| compose(inner, &rows));
             match (stages.last_mut(), folded) {
                 (Some((_, last, inner)), Some(rows)) => {
@@ -93,7 +97,13 @@ impl Plan {
         }
         let rebuilds = previous.as_ref().map_or(0, |previous| previous.rebuilds + 1);
         let stages = self.compile(stages, previous);
-        SourcePlan { input: Arc::clone(input), generation: metadata.generation(), stages, rebuilds }
+        SourcePlan {
+            input: Arc::clone(input),
+            generation: metadata.generation(),
+            stages,
+            rebuilds,
+            _held: held,
+        }
     }
 
     fn compile(

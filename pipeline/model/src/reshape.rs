@@ -1,5 +1,6 @@
 //! [`Reshape`]: work on identity, done once per shape.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use foldhash::HashMap;
@@ -89,7 +90,11 @@ pub struct Reshaped<'a> {
     builder: ShapeBuilder<'a>,
     rows: Vec<RowPlan>,
     groups: HashMap<u32, u32>,
+    held: Vec<Held>,
 }
+
+/// Something that is kept and never looked at.
+pub(crate) type Held = Arc<dyn Any + Send + Sync>;
 
 impl<'a> Reshaped<'a> {
     pub(crate) fn new(input: &'a Shape, interner: &'a Interner) -> Self {
@@ -98,12 +103,19 @@ impl<'a> Reshaped<'a> {
             builder: ShapeBuilder::new(interner),
             rows: Vec::new(),
             groups: HashMap::default(),
+            held: Vec::new(),
         }
     }
 
     /// Shares strings, labels and metrics.
     pub fn interner(&self) -> &'a Interner {
         self.builder.interner()
+    }
+
+    /// Keeps `thing` alive for as long as the plan made from this shape: it is dropped when the source ends or its
+    /// plan is made again. For a gauge that is on show while somebody holds it.
+    pub fn hold(&mut self, thing: Arc<dyn Any + Send + Sync>) {
+        self.held.push(thing);
     }
 
     /// An output group; equal groups are one.
@@ -169,8 +181,11 @@ impl<'a> Reshaped<'a> {
         }
     }
 
-    pub(crate) fn finish(self, previous: Option<&Arc<Shape>>) -> (Arc<Shape>, Vec<RowPlan>) {
-        (self.builder.finish_or(previous), self.rows)
+    pub(crate) fn finish(
+        self,
+        previous: Option<&Arc<Shape>>,
+    ) -> (Arc<Shape>, Vec<RowPlan>, Vec<Held>) {
+        (self.builder.finish_or(previous), self.rows, self.held)
     }
 }
 

@@ -324,3 +324,37 @@ proptest! {
         }
     }
 }
+
+/// Keeps a new thing in each plan.
+struct Holds(Arc<std::sync::Mutex<Vec<std::sync::Weak<u32>>>>);
+
+impl Reshape for Holds {
+    fn reshape(&self, _: &Shape, _: &Context<'_>, out: &mut Reshaped<'_>) {
+        let mut made = self.0.lock().unwrap();
+        let thing = Arc::new(made.len() as u32);
+        made.push(Arc::downgrade(&thing));
+        out.hold(thing);
+    }
+}
+
+#[test]
+fn what_a_step_holds_lives_as_long_as_the_plan() {
+    let interner = Arc::new(Interner::new());
+    let made = Arc::default();
+    let steps: Vec<Arc<dyn Reshape>> =
+        vec![Arc::new(Holds(Arc::clone(&made))), Arc::new(Holds(Arc::clone(&made)))];
+    let plan = Plan::new(steps, Arc::clone(&interner), Arc::new(MetadataStore::new()));
+    let alive = || -> Vec<u32> {
+        made.lock().unwrap().iter().filter_map(|thing| thing.upgrade().map(|n| *n)).collect()
+    };
+    let (a, b) = (counter("a_total"), counter("b_total"));
+    let shapes = [&a, &b].map(|metric| shape(&interner, "i:1", &[(metric, &[])]));
+    let source = SourceId::next();
+    let mut bound = None;
+    for (shape, expected) in [(&shapes[0], [0, 1]), (&shapes[0], [0, 1]), (&shapes[1], [2, 3])] {
+        plan.apply(batch(source, shape, &[1.0]), &mut bound);
+        assert_eq!(alive(), expected);
+    }
+    drop(bound);
+    assert_eq!(alive(), [0; 0]);
+}
