@@ -34,7 +34,7 @@ impl Default for Config {
         Self {
             attach: Attach::default(),
             from: OtherNames::default(),
-            replica_from: vec![ReplicaFrom::Pod, ReplicaFrom::Address],
+            replica_from: vec![ReplicaFrom::Pod, ReplicaFrom::Address, ReplicaFrom::PodId],
             pod: PodNames::default(),
             other: Other::default(),
             strict: false,
@@ -103,6 +103,9 @@ pub enum ReplicaFrom {
     /// The address, `host:port`, that the series were read from; for series of engines and the contract alone, since
     /// all others show it as `instance`.
     Address,
+    /// The pod's hash, `_internal_pod_id`, where `pod_id` has put it in the place of whatever named the pod; for series
+    /// of engines and the contract alone.
+    PodId,
 }
 
 /// What becomes of metrics that are neither the contract's nor an engine's.

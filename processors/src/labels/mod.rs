@@ -8,6 +8,7 @@ mod config;
 mod conformance;
 mod guard;
 mod resolve;
+mod rules;
 mod step;
 #[cfg(test)]
 mod tests;

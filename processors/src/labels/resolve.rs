@@ -6,10 +6,12 @@ use pipeline_model::{Entity, Group, Labels, Metadata, Str, label_values};
 
 use super::config::{Config, ReplicaFrom};
 use crate::pod::{Pod, PodNames, short_name, text};
+use crate::pod_id::POD_ID_LABEL;
 
 /// The attached labels.
 pub(super) const IDS: [&str; 6] =
     ["model_id", "model_name", "deployment_id", "environment", "rollout_phase", "replica"];
+pub(super) const MODEL_ID: usize = 0;
 pub(super) const DEPLOYMENT: usize = 2;
 const ENVIRONMENT: usize = 3;
 const PHASE: usize = 4;
@@ -22,8 +24,8 @@ pub(super) type Ids = [Option<Str>; IDS.len()];
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Resolved {
     pub(super) ids: Ids,
-    /// `replica` is the address, for want of anything better.
-    pub(super) replica_is_address: bool,
+    /// `replica` is the address or the pod's hash, for want of anything better.
+    pub(super) replica_repeats: bool,
     /// `rollout_phase` was none of its values and is left out.
     pub(super) phase_is_bad: bool,
 }
@@ -122,7 +124,8 @@ impl Resolver {
         }
         if resolved.ids[REPLICA].is_none() {
             let pod = sources.own_pod.as_ref().or(group_pod);
-            (resolved.ids[REPLICA], resolved.replica_is_address) = self.replica(pod);
+            (resolved.ids[REPLICA], resolved.replica_repeats) =
+                self.replica(pod, sources.pod_id().as_ref());
         }
         let phases = label_values(IDS[PHASE]).unwrap_or_default();
         resolved.phase_is_bad =
@@ -142,7 +145,8 @@ impl Resolver {
         let Sources { group, group_pod, own, own_pod, deployment } = sources;
         let (by_name, by_all) = match own {
             Own::No => (None, None),
-            Own::ByName(labels) => (Some(*labels), None),
+            // A model's id on an engine's page is no more than the page's claim.
+            Own::ByName(labels) => ((idx != MODEL_ID).then_some(*labels), None),
             Own::All(labels) => (Some(*labels), Some(*labels)),
         };
         let own_facts = own_pod.as_ref().and_then(|pod| pod.facts);
@@ -156,7 +160,7 @@ impl Resolver {
                 get(own_facts, name)
                     .or_else(|| get(by_name, name))
                     .or_else(|| others.iter().find_map(|other| get(own_facts, other)))
-                    .or_else(|| match self.replica(Some(own_pod)) {
+                    .or_else(|| match self.replica(Some(own_pod), None) {
                         (id, false) if idx == REPLICA => id,
                         _ => None,
                     })
@@ -175,15 +179,26 @@ impl Resolver {
             })
     }
 
-    /// A replica's id made from what names its pod, and whether it is the address.
-    fn replica(&self, pod: Option<&Pod<'_>>) -> (Option<Str>, bool) {
-        let made = pod.and_then(|pod| {
-            self.replica_from.iter().find_map(|from| match from {
-                ReplicaFrom::Pod => Some((short_name(pod.name.as_deref()?).into(), false)),
-                ReplicaFrom::PodName => Some((pod.name.clone()?, false)),
-                ReplicaFrom::Address => Some((pod.address.clone()?, true)),
-            })
+    /// A replica's id made from what names its pod, and whether series say the same elsewhere.
+    fn replica(&self, pod: Option<&Pod<'_>>, pod_id: Option<&Str>) -> (Option<Str>, bool) {
+        let name = || pod?.name.as_deref();
+        let made = self.replica_from.iter().find_map(|from| match from {
+            ReplicaFrom::Pod => Some((short_name(name()?).into(), false)),
+            ReplicaFrom::PodName => Some((name()?.into(), false)),
+            ReplicaFrom::Address => Some((pod?.address.clone()?, true)),
+            ReplicaFrom::PodId => Some((pod_id.cloned()?, true)),
         });
-        made.map_or((None, false), |(id, is_address): (Str, bool)| (Some(id), is_address))
+        made.map_or((None, false), |(id, repeats): (Str, bool)| (Some(id), repeats))
+    }
+}
+
+impl Sources<'_> {
+    /// The hash that `pod_id` left.
+    fn pod_id(&self) -> Option<Str> {
+        let own = match self.own {
+            Own::No => None,
+            Own::ByName(labels) | Own::All(labels) => labels.get(POD_ID_LABEL),
+        };
+        own.or_else(|| self.group.labels.get(POD_ID_LABEL)).and_then(text)
     }
 }

@@ -8,17 +8,20 @@ use foldhash::HashMap as FastMap;
 use pipeline_component::Settings;
 use pipeline_component::telemetry::{Telemetry, table};
 use pipeline_model::{
-    CONTRACT, Context, Contract, ContractMetric, ContractType, Feed, Fold, Group, Hint, Kind,
-    Label, Labels, Metric, Number, PushError, Reshape, Reshaped, Series, Shape, Str, Temporality,
-    Value, label_values,
+    CONTRACT, Context, Contract, Feed, Fold, Group, Label, Labels, Metric, PushError, Reshape,
+    Reshaped, Series, Shape, Str, Value, label_values,
 };
 use tracing::warn;
 
 use super::config::{Config, Other};
 use super::guard::{Guard, OTHER};
-use super::resolve::{DEPLOYMENT, IDS, Ids, Own, REPLICA, Resolved, Resolver};
+use super::resolve::{DEPLOYMENT, IDS, Ids, MODEL_ID, Own, REPLICA, Resolved, Resolver};
+use super::rules::{
+    Breach, Class, MODEL_NAME, as_in_contract, fits, fold, help, is_attached, is_claim, stays,
+    with_model_id,
+};
 use crate::causes::Causes;
-use crate::engine::is_engine;
+use crate::engine::{exported, is_engine, is_health};
 use crate::pod::{Pod, text};
 use crate::pod_id::POD_ID_LABEL;
 
@@ -30,17 +33,6 @@ pub(super) struct Step {
     contract: Arc<Contract>,
     telemetry: Telemetry,
     causes: Causes,
-}
-
-/// Whose label set a metric gets.
-#[derive(Clone, Copy)]
-enum Class {
-    /// The contract's, exactly.
-    Contract(&'static ContractMetric),
-    /// Its own labels and the engine's two.
-    Engine,
-    /// Its own and the target's; `kept` even where others are dropped.
-    Other { kept: bool },
 }
 
 /// What is decided once per metric.
@@ -62,28 +54,6 @@ struct Target {
     limited: Vec<Str>,
     is_other: bool,
     phase_is_bad: bool,
-}
-
-/// Why a series breaks its label set; the value of the label `reason`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Breach {
-    Missing,
-    Extra,
-    Value,
-    Type,
-    Collision,
-}
-
-impl Breach {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Extra => "extra",
-            Self::Value => "value",
-            Self::Type => "type",
-            Self::Collision => "collision",
-        }
-    }
 }
 
 /// A group's pod, and what is known of series that say nothing themselves.
@@ -198,7 +168,10 @@ impl Step {
         plan: &MetricPlan,
     ) -> (Labels, Rc<Target>) {
         let tells = match plan.class {
-            Class::Engine => series.labels.iter().any(|label| is_attached(plan.class, &label.name)),
+            Class::Engine => series
+                .labels
+                .iter()
+                .any(|label| is_attached(plan.class, &label.name) || *label.name == *POD_ID_LABEL),
             Class::Contract(_) | Class::Other { .. } => {
                 series.labels.iter().any(|label| self.resolver.is_telling(&label.name))
             }
@@ -267,7 +240,11 @@ impl Step {
                     || text(&label.value).is_none()
                     || overruled(label)
             }
-            Class::Engine => is_attached(plan.class, &label.name) && overruled(label),
+            Class::Engine => {
+                label.name == *IDS[MODEL_ID]
+                    || is_claim(&label.name)
+                    || (is_attached(plan.class, &label.name) && overruled(label))
+            }
             Class::Other { .. } => false,
         };
         if !labels.iter().any(goes) {
@@ -283,7 +260,17 @@ impl Step {
                 }
             }
         }
-        Labels::new(labels.iter().filter(|label| !goes(label)).cloned().collect())
+        let mut stay: Vec<Label> = labels.iter().filter(|label| !goes(label)).cloned().collect();
+        // The model that an engine serves: its series are called so where the target says nothing of a model, and
+        // nothing else tells those of several models on one page apart.
+        if matches!(plan.class, Class::Engine)
+            && labels.get(MODEL_NAME).is_none()
+            && let Some(served) = labels.iter().find(|l| exported(&l.name) == Some(MODEL_NAME))
+        {
+            let name = run.out.interner().str(MODEL_NAME);
+            stay.push(Label { name, value: served.value.clone() });
+        }
+        Labels::new(stay)
     }
 
     /// The output group of `group`'s series of a class, with the given values attached.
@@ -303,10 +290,11 @@ impl Step {
                 .cloned(),
         );
         let interner = run.out.interner();
+        let model_id = resolved.ids[MODEL_ID].clone();
         for (idx, (name, value)) in IDS.iter().zip(resolved.ids).enumerate() {
-            // The address is on these series anyway, as `instance`.
+            // The address is on these series anyway, as `instance`, and so is the pod's hash.
             let repeats = idx == REPLICA
-                && resolved.replica_is_address
+                && resolved.replica_repeats
                 && matches!(plan.class, Class::Other { .. });
             if let Some(value) = value
                 && is_attached(plan.class, name)
@@ -335,7 +323,8 @@ impl Step {
         };
         let missing = required.into_iter().filter(|name| labels.get(name).is_none()).collect();
         let phase_is_bad = resolved.phase_is_bad && matches!(plan.class, Class::Contract(_));
-        let group = run.out.group(Group { labels, ..group.clone() });
+        let resource = with_model_id(group, &labels, model_id);
+        let group = run.out.group(Group { labels, resource, ..group.clone() });
         Target { group, missing, limited, is_other, phase_is_bad }
     }
 
@@ -402,7 +391,8 @@ impl Step {
                 .counter(&table::LABELS_VIOLATIONS, &[("metric", &metric), ("reason", reason)])
                 .add(series);
             if self.causes.is_new(&format!("{metric} {reason} {label}")) {
-                warn!(%metric, reason, %label, series, "labels: series break their label set");
+                let help = help(breach, &label);
+                warn!(%metric, reason, %label, series, help, "labels: series break their label set");
             }
         }
         for (label, series) in limited {
@@ -422,70 +412,4 @@ fn breach(run: &mut Run<'_, '_>, plan: &MetricPlan, breach: Breach, label: &str)
         Class::Other { .. } => interner.str("other"),
     };
     *run.breaches.entry((metric, breach, interner.str(label))).or_default() += 1;
-}
-
-/// True for what a receiver says about a target itself.
-fn is_health(metric: &str) -> bool {
-    metric == "up" || metric.starts_with("scrape_")
-}
-
-/// True when the class gets this one of [`IDS`] attached.
-fn is_attached(class: Class, name: &str) -> bool {
-    match class {
-        Class::Contract(row) => row.label_names().any(|allowed| allowed == name),
-        Class::Engine | Class::Other { .. } => name == IDS[DEPLOYMENT] || name == IDS[REPLICA],
-    }
-}
-
-/// True when a target's label stays on series of the class; attached ones are put on afterwards.
-fn stays(class: Class, name: &str) -> bool {
-    match class {
-        Class::Contract(row) => {
-            !IDS.contains(&name) && row.label_names().any(|allowed| allowed == name)
-        }
-        // There only where `pod_id` was told to.
-        Class::Engine => name == POD_ID_LABEL,
-        Class::Other { .. } => true,
-    }
-}
-
-fn fits(contract: ContractType, kind: &Kind) -> bool {
-    match contract {
-        ContractType::Counter => matches!(kind, Kind::Sum { monotonic: true, .. }),
-        ContractType::Gauge => matches!(kind, Kind::Gauge),
-        ContractType::Histogram => {
-            matches!(kind, Kind::Histogram { .. } | Kind::ExponentialHistogram { .. })
-        }
-    }
-}
-
-/// The metric under its own name with the contract's unit and help; how points lie stays the source's affair.
-fn as_in_contract(row: &ContractMetric, metric: &Metric) -> Arc<Metric> {
-    Arc::new(Metric {
-        name: metric.name.clone(),
-        unit: row.unit.into(),
-        description: row.help.into(),
-        kind: metric.kind.clone(),
-        number: metric.number,
-        hint: Hint::None,
-    })
-}
-
-/// How series that become equal under `other` are added up: increases of what is cumulative, values of the rest.
-/// What cannot be added (quantiles, ragged buckets, exact integers) stays single, and the others of its kind are
-/// counted as collisions.
-fn fold(metric: &Metric) -> Fold {
-    if metric.number == Number::Int {
-        return Fold::Only;
-    }
-    match metric.kind {
-        Kind::Sum { monotonic: true, temporality: Temporality::Cumulative }
-        | Kind::Histogram { temporality: Temporality::Cumulative, min_max: false, .. } => {
-            Fold::SumCounter
-        }
-        Kind::Gauge | Kind::Sum { .. } | Kind::Histogram { min_max: false, .. } => Fold::Sum,
-        Kind::Histogram { .. } | Kind::ExponentialHistogram { .. } | Kind::Summary { .. } => {
-            Fold::Only
-        }
-    }
 }

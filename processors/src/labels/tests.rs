@@ -1,6 +1,8 @@
 //! Tests of `labels`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Mutex;
 
 use expect_test::{Expect, expect};
 use pipeline_component::Settings;
@@ -8,6 +10,7 @@ use pipeline_component::telemetry::table;
 use pipeline_model::{Bounds, Entity, Kind, Labels, Slot};
 
 use super::*;
+use crate::normalize::Normalize;
 use crate::pod_id::PodId;
 use crate::testing::{Pipeline, Row, build, page, settings};
 
@@ -71,13 +74,13 @@ fn each_class_of_metric_gets_its_own_labels() {
             ("up", Kind::Gauge, &[]),
         ],
         &expect![[r#"
-            vllm:num_requests_running{deployment_id="d",engine="0",replica="r"} 1
-            sglang:gen_throughput{deployment_id="d",model_name="served",replica="r"} 2
-            gen_ai.server.request.duration{deployment_id="d",replica="r"} 3
+            vllm:num_requests_running{deployment_id="d",engine="0",replica="r"} 1 of {model_id="m"}
+            sglang:gen_throughput{deployment_id="d",model_name="served",replica="r"} 2 of {model_id="m"}
+            gen_ai.server.request.duration{deployment_id="d",replica="r"} 3 of {model_id="m"}
             baseten_replicas_active{deployment_id="d",model_id="m",model_name="M"} 4
             baseten_container_cpu_usage_seconds_total{deployment_id="d",model_id="m",model_name="M",replica="r"} 5
-            process_open_fds{deployment_id="its own",instance="10.0.0.7:8000",job="vllm",replica="r",team="a"} 6
-            up{deployment_id="d",instance="10.0.0.7:8000",job="vllm",replica="r",team="a"} 7
+            process_open_fds{deployment_id="its own",instance="10.0.0.7:8000",job="vllm",replica="r",team="a"} 6 of {model_id="m"}
+            up{deployment_id="d",instance="10.0.0.7:8000",job="vllm",replica="r",team="a"} 7 of {model_id="m"}
         "#]],
     );
 }
@@ -197,7 +200,7 @@ fn series_that_name_a_pod_get_its_labels() {
         baseten_gpu_memory_used{deployment_id="d1",gpu="0",model_id="m",model_name="M",replica="1"} 1
         baseten_gpu_memory_used{deployment_id="d1",gpu="1",model_id="m",model_name="M",replica="1"} 2
         baseten_gpu_memory_used{deployment_id="d2",gpu="2",model_id="m",model_name="M",replica="2"} 3
-        DCGM_FI_DEV_GPU_TEMP{deployment_id="d2",gpu="2",instance="node:9400",namespace="ns",pod="b-2",replica="2"} 4
+        DCGM_FI_DEV_GPU_TEMP{deployment_id="d2",gpu="2",instance="node:9400",namespace="ns",pod="b-2",replica="2"} 4 of {model_id="m"}
     "#]].assert_eq(&pipeline("", &settings).lines(&shape));
     assert_eq!(violations(&settings), BTreeMap::new());
 }
@@ -257,7 +260,7 @@ fn what_breaks_the_contract_is_counted_and_the_strict_drop_it() {
         baseten_inference_requests_total{deployment_id="d",environment="e",is_async="true",model_id="m",model_name="M",status_code="200"} 2
         baseten_inference_requests_total{deployment_id="d",environment="e",is_async="true",model_id="m",model_name="M"} 4
         baseten_replicas_active{deployment_id="d",environment="e",model_id="m",model_name="M"} 5
-        vllm:num_requests_running{deployment_id="d",engine="0",replica="r"} 6
+        vllm:num_requests_running{deployment_id="d",engine="0",replica="r"} 6 of {model_id="m"}
     "#]].assert_eq(&out);
     let counted: Vec<String> = violations(&lenient)
         .iter()
@@ -281,7 +284,7 @@ fn what_breaks_the_contract_is_counted_and_the_strict_drop_it() {
     ));
     expect![[r#"
         baseten_inference_requests_total{deployment_id="d",environment="e",is_async="true",model_id="m",model_name="M",status_code="200"} 2
-        vllm:num_requests_running{deployment_id="d",engine="0",replica="r"} 6
+        vllm:num_requests_running{deployment_id="d",engine="0",replica="r"} 6 of {model_id="m"}
     "#]].assert_eq(&out);
 }
 
@@ -393,9 +396,9 @@ fn overflowing_values_are_added_up() {
         baseten_inference_requests_total{deployment_id="d",is_async="true",model_id="m",model_name="M",status_code="200"} 1
         baseten_inference_requests_total{deployment_id="d",is_async="true",model_id="m",model_name="M",status_code="other"} 6
         baseten_inference_requests_total{deployment_id="d",is_async="true",model_id="m",model_name="M",status_code="500"} 3
-        x{deployment_id="d",replica="r",status_code="other"} 11
-        h{deployment_id="d",replica="r",status_code="other"} 17 19 21
-        s{deployment_id="d",replica="r",status_code="other"} 13 14 15
+        x{deployment_id="d",replica="r",status_code="other"} 11 of {model_id="m"}
+        h{deployment_id="d",replica="r",status_code="other"} 17 19 21 of {model_id="m"}
+        s{deployment_id="d",replica="r",status_code="other"} 13 14 15 of {model_id="m"}
     "#]].assert_eq(&pipeline.lines(&shape));
     let limited = settings.telemetry.counter(&table::LABELS_LIMITED, &[("label", "status_code")]);
     assert_eq!(limited.get(), 8);
@@ -432,4 +435,205 @@ fn what_is_wrong_is_said_where_it_is() {
         let error = build::<AttachLabels>(toml, &settings()).map(drop).unwrap_err().to_string();
         assert!(error.contains(expected) && error.contains("1:"), "{toml}: {error}");
     }
+}
+
+/// A page that was read with `honor_labels = false`: what it calls itself is beside what the target is called.
+#[test]
+fn a_page_cannot_pass_for_another_target() {
+    const CLAIMS: &[(&str, &str)] = &[
+        ("engine", "0"),
+        ("exported_deployment_id", "evil"),
+        ("exported_exported_replica", "evil"),
+        ("exported_instance", "evil"),
+        ("exported_job", "evil"),
+        ("exported_model_id", "evil"),
+        ("exported_model_name", "served"),
+        ("exported_replica", "evil"),
+        ("model_id_2", "evil"),
+    ];
+    let settings = settings();
+    let rows = [
+        ("vllm:num_requests_running", Kind::Gauge, CLAIMS),
+        ("vllm:kv_cache_usage_perc", Kind::Gauge, CLAIMS),
+        ("vllm:brand_new", Kind::Gauge, CLAIMS),
+        ("process_open_fds", Kind::Gauge, CLAIMS),
+        ("baseten_llm_num_requests", Kind::Gauge, CLAIMS),
+    ];
+    let target = [
+        ("deployment_id", "d"),
+        ("instance", "10.0.0.7:8000"),
+        ("job", "vllm"),
+        ("model_id", "m"),
+        ("model_name", "M"),
+        ("replica", "r"),
+    ];
+    let mut steps = build::<Normalize>("", &settings).unwrap();
+    steps.extend(
+        build::<PodId>("key = 'an example key, not a secret'\nseries = 'engines'", &settings)
+            .unwrap(),
+    );
+    steps.extend(build::<AttachLabels>("", &settings).unwrap());
+    let shape = page(&settings, &target, &[], &rows);
+    expect![[r#"
+        vllm:num_requests_running{_internal_pod_id="d8554612874f762345251f65150a9d47",deployment_id="d",exported_job="evil",model_id_2="evil",replica="r"} 1 of {model_id="m"}
+        vllm:kv_cache_usage_perc{_internal_pod_id="d8554612874f762345251f65150a9d47",deployment_id="d",exported_job="evil",model_id_2="evil",replica="r"} 2 of {model_id="m"}
+        vllm:brand_new{_internal_pod_id="d8554612874f762345251f65150a9d47",deployment_id="d",engine="0",exported_job="evil",model_id_2="evil",model_name="served",replica="r"} 3 of {model_id="m"}
+        process_open_fds{deployment_id="d",engine="0",exported_deployment_id="evil",exported_exported_replica="evil",exported_instance="evil",exported_job="evil",exported_model_id="evil",exported_model_name="served",exported_replica="evil",instance="10.0.0.7:8000",job="vllm",model_id="m",model_id_2="evil",model_name="M",replica="r"} 4
+        baseten_llm_num_requests{_internal_pod_id="d8554612874f762345251f65150a9d47",deployment_id="d",model_id="m",model_name="M"} 5
+    "#]].assert_eq(&Pipeline::new(steps, &settings).lines(&shape));
+}
+
+#[test]
+fn the_models_of_one_engine_stay_apart_whatever_the_target_says_of_models() {
+    let settings = settings();
+    let rows: [Row<'_>; 4] = [
+        ("vllm:num_requests_running", Kind::Gauge, &[("exported_model_name", "a")]),
+        ("vllm:num_requests_running", Kind::Gauge, &[("exported_model_name", "b")]),
+        ("vllm:kv_cache_usage_perc", Kind::Gauge, &[("exported_model_name", "a")]),
+        ("http_requests_total", Kind::COUNTER, &[("exported_model_name", "a")]),
+    ];
+    let shape = page(&settings, &[("model_name", "M")], &[], &rows);
+    let normalize = build::<Normalize>("", &settings).unwrap();
+    expect![[r#"
+        vllm:num_requests_running{exported_model_name="a",model_name="M"} 1
+        vllm:num_requests_running{exported_model_name="b",model_name="M"} 2
+        vllm:kv_cache_usage_perc{exported_model_name="a",model_name="M"} 3
+        http_requests_total{exported_model_name="a",model_name="M"} 4
+    "#]]
+    .assert_eq(&Pipeline::new(normalize.clone(), &settings).lines(&shape));
+    let mut steps = normalize;
+    steps.extend(build::<AttachLabels>(STATIC, &settings).unwrap());
+    expect![[r#"
+        vllm:num_requests_running{deployment_id="d",model_name="a",replica="r"} 1 of {model_id="m"}
+        vllm:num_requests_running{deployment_id="d",model_name="b",replica="r"} 2 of {model_id="m"}
+        vllm:kv_cache_usage_perc{deployment_id="d",model_name="a",replica="r"} 3 of {model_id="m"}
+        http_requests_total{deployment_id="d",exported_model_name="a",model_name="M",replica="r"} 4 of {model_id="m"}
+    "#]].assert_eq(&Pipeline::new(steps, &settings).lines(&shape));
+}
+
+/// Only the address names the pod, and `pod_id` has taken it off.
+#[test]
+fn the_pods_hash_is_a_replica_where_nothing_else_is_left() {
+    let check = |pod_id: &str, labels: &str, expected: &Expect| {
+        let settings = settings();
+        let key = format!("key = 'an example key, not a secret'\n{pod_id}");
+        let mut steps = build::<PodId>(&key, &settings).unwrap();
+        steps.extend(build::<AttachLabels>(labels, &settings).unwrap());
+        let rows = [
+            RUNNING,
+            ("sglang:token_usage", Kind::Gauge, &[("_internal_pod_id", "c4e3")][..]),
+            ("up", Kind::Gauge, &[]),
+        ];
+        let target = [("deployment_id", "d"), ("instance", "10.0.0.7:8000")];
+        let shape = page(&settings, &target, &[], &rows);
+        expected.assert_eq(&Pipeline::new(steps, &settings).lines(&shape));
+    };
+    check(
+        "series = 'engines'",
+        "",
+        &expect![[r#"
+        vllm:num_requests_running{_internal_pod_id="d8554612874f762345251f65150a9d47",deployment_id="d",engine="0",replica="d8554612874f762345251f65150a9d47"} 1
+        sglang:token_usage{_internal_pod_id="c4e3",deployment_id="d",replica="c4e3"} 2
+        up{deployment_id="d",instance="10.0.0.7:8000"} 3
+    "#]],
+    );
+    check(
+        "series = 'engines'",
+        "replica_from = ['pod', 'address']",
+        &expect![[r#"
+        vllm:num_requests_running{_internal_pod_id="d8554612874f762345251f65150a9d47",deployment_id="d",engine="0"} 1
+        sglang:token_usage{_internal_pod_id="c4e3",deployment_id="d"} 2
+        up{deployment_id="d",instance="10.0.0.7:8000"} 3
+    "#]],
+    );
+    check(
+        "",
+        "",
+        &expect![[r#"
+        vllm:num_requests_running{deployment_id="d",engine="0",replica="10.0.0.7:8000"} 1
+        sglang:token_usage{_internal_pod_id="c4e3",deployment_id="d",replica="10.0.0.7:8000"} 2
+        up{deployment_id="d",instance="10.0.0.7:8000"} 3
+    "#]],
+    );
+    check(
+        "",
+        "replica_from = ['pod_id']",
+        &expect![[r#"
+        vllm:num_requests_running{deployment_id="d",engine="0"} 1
+        sglang:token_usage{_internal_pod_id="c4e3",deployment_id="d",replica="c4e3"} 2
+        up{deployment_id="d",instance="10.0.0.7:8000"} 3
+    "#]],
+    );
+}
+
+#[test]
+fn series_without_the_models_id_have_it_in_their_resource() {
+    let settings = settings();
+    let rows = [
+        ("vllm:num_requests_running", Kind::Gauge, &[("model_id", "the page's")][..]),
+        RUNNING,
+        ACTIVE,
+        CPU,
+        ("up", Kind::Gauge, &[]),
+        ("process_open_fds", Kind::Gauge, &[("model_id", "own")]),
+    ];
+    let shapes: Vec<_> = ["10.0.0.7:8000", "10.0.0.8:8000"]
+        .map(|instance| {
+            let target = [("instance", instance), ("replica", "r"), ("deployment_id", "d")];
+            let shape = page(&settings, &target, &[("model_id", "m"), ("zone", "z")], &rows);
+            let mut pipeline = pipeline("attach.model_id = 'm2'", &settings);
+            let batch = pipeline.apply(&shape, |_| 0.0);
+            (crate::testing::lines(&batch), batch.shape)
+        })
+        .into();
+    expect![[r#"
+        vllm:num_requests_running{deployment_id="d",replica="r"} 0 of {model_id="m2",zone="z"}
+        vllm:num_requests_running{deployment_id="d",engine="0",replica="r"} 0 of {model_id="m2",zone="z"}
+        baseten_replicas_active{deployment_id="d",model_id="m2"} 0 of {model_id="m",zone="z"}
+        baseten_container_cpu_usage_seconds_total{deployment_id="d",model_id="m2",replica="r"} 0 of {model_id="m",zone="z"}
+        up{deployment_id="d",instance="10.0.0.7:8000",replica="r"} 0 of {model_id="m2",zone="z"}
+        process_open_fds{deployment_id="d",instance="10.0.0.7:8000",model_id="own",replica="r"} 0 of {model_id="m",zone="z"}
+    "#]].assert_eq(&shapes[0].0);
+    assert!(Arc::ptr_eq(shapes[0].1.table(), shapes[1].1.table()));
+}
+
+/// The fields of warnings, one line each.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<String>>);
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut text = self.0.lock().unwrap();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            write!(text, "{field}={value:?} ").unwrap();
+        });
+        text.push_str(";\n");
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn the_warning_says_what_to_do() {
+    let settings = settings();
+    let log = Log::default();
+    let rows: [Row<'_>; 2] = [RUNNING, ("vllm:x", Kind::Gauge, &[("status_code", "")])];
+    let shape = page(&settings, &[("instance", "i:1")], &[], &rows);
+    // A place that other threads reach first would be remembered as one that nobody listens to.
+    pipeline("", &settings).lines(&shape);
+    tracing::subscriber::with_default(log.clone(), || {
+        tracing::callsite::rebuild_interest_cache();
+        pipeline("", &settings).lines(&shape);
+    });
+    expect![[r#"
+        message=labels: series break their label set metric=engine reason="missing" label=deployment_id series=2 help="set it under [processors.labels.attach], or as a label of the target" ;
+    "#]].assert_eq(&log.0.lock().unwrap());
 }

@@ -180,8 +180,11 @@ pub(crate) fn detect(page: &Page<'_>) -> Verdict {
 /// A router's page: one of its own names, or gauges that it keeps per `server`.
 fn is_router(page: &Page<'_>, engine: &Engine) -> bool {
     let own = engine.router_only.iter().any(|name| page.has(engine, name));
-    let per_server = page.shows(engine, What::Label("num_requests_running", "server"));
-    own || per_server == Some(true)
+    // The second where the target has a label of that name.
+    let per_server = ["server", "exported_server"]
+        .iter()
+        .any(|label| page.shows(engine, What::Label("num_requests_running", label)) == Some(true));
+    own || per_server
 }
 
 /// SGLang: what of its two halves has reported.

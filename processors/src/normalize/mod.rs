@@ -24,6 +24,9 @@
 //! | `python_*` | dropped unless `runtime_metrics = "pass"` |
 //! | `http_*`, `process_*`, anything else | as it is |
 //!
+//! Labels that the receiver renamed to `exported_x`, because the target has a label `x`, stay so; where `x` is one of
+//! the engine's own that the table above folds away, it is folded all the same.
+//!
 //! A gauge of -1 (vLLM V0's prefix cache hit rates while the cache is off, SGLang's `utilization` of a prefill role)
 //! stays -1: a reshape step sees no values. Bucket bounds are those of the release; they differ between releases.
 

@@ -1,6 +1,6 @@
 //! The component: the pure mapping of [`super::map`] as a reshape step, and what it says about itself.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pipeline_component::telemetry::table::{ENGINE, NORMALIZE_DROPPED, NORMALIZE_UNKNOWN};
@@ -16,10 +16,10 @@ use super::config::Config;
 use super::detect::{Source, Verdict};
 use super::map::{Output, normalise};
 use super::page::{SeriesId, split};
-use super::tables::Kind;
+use super::tables::{Kind, sglang, vllm};
+use crate::engine::{exported, is_health};
 
-/// Targets whose verdict is shown, and names remembered as unknown. Beyond that the oldest are forgotten; a target
-/// that is forgotten shows again when its page changes.
+/// Names remembered as unknown. Beyond that all are forgotten, and counted again when they come again.
 const REMEMBERED_MAX: usize = 2000;
 
 /// The processor.
@@ -27,16 +27,8 @@ const REMEMBERED_MAX: usize = 2000;
 pub struct Normalize {
     config: Config,
     telemetry: Telemetry,
-    said: Mutex<Said>,
-}
-
-/// What self telemetry was told.
-#[derive(Debug, Default)]
-struct Said {
-    /// Holding a gauge keeps it on show.
-    engines: HashMap<String, Gauge>,
-    order: VecDeque<String>,
-    unknown: HashSet<(String, String)>,
+    /// Unknown names that are counted, with their targets.
+    unknown: Mutex<HashSet<(String, String)>>,
 }
 
 impl Component for Normalize {
@@ -60,13 +52,13 @@ impl BuildProcessor for Normalize {
 impl Normalize {
     /// A step that counts with `telemetry`.
     pub fn new(config: Config, telemetry: Telemetry) -> Self {
-        Self { config, telemetry, said: Mutex::default() }
+        Self { config, telemetry, unknown: Mutex::default() }
     }
 
-    /// Shows the verdict on `target`, in place of an earlier one.
-    fn say(&self, target: &str, verdict: &Verdict) {
+    /// The verdict on `target`, on show for as long as the gauge is held.
+    fn say(&self, target: &str, verdict: &Verdict) -> Option<Gauge> {
         if target.is_empty() && verdict.source == Source::Unknown {
-            return;
+            return None;
         }
         let releases = match verdict.source {
             Source::Vllm | Source::RayVllm | Source::Sglang => verdict.releases.to_string(),
@@ -82,23 +74,15 @@ impl Normalize {
             ],
         );
         gauge.set(1.0);
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.engines.insert(target.to_owned(), gauge).is_none() {
-            said.order.push_back(target.to_owned());
-        }
-        if said.order.len() > REMEMBERED_MAX
-            && let Some(oldest) = said.order.pop_front()
-        {
-            said.engines.remove(&oldest);
-        }
+        Some(gauge)
     }
 
     fn count_unknown(&self, target: &str, name: &str) {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.unknown.len() >= REMEMBERED_MAX {
-            said.unknown.clear();
+        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        if unknown.len() >= REMEMBERED_MAX {
+            unknown.clear();
         }
-        if said.unknown.insert((target.to_owned(), name.to_owned())) {
+        if unknown.insert((target.to_owned(), name.to_owned())) {
             self.telemetry.counter(&NORMALIZE_UNKNOWN, &[("name", name)]).inc();
         }
     }
@@ -118,7 +102,12 @@ impl Reshape for Normalize {
                 .collect();
             let normalised = normalise(&ids, &self.config);
             let target = target(group);
-            self.say(target, &normalised.verdict);
+            // A page of nothing but its receiver's words is that of a target that was not reached.
+            if rows.iter().any(|series| !is_health(&series.metric.name))
+                && let Some(gauge) = self.say(target, &normalised.verdict)
+            {
+                out.hold(Arc::new(gauge));
+            }
             for name in &normalised.unknown {
                 self.count_unknown(target, name);
             }
@@ -146,26 +135,42 @@ fn target(group: &Group) -> &str {
         .unwrap_or("")
 }
 
-/// The labels as the page has them: where a scraped label had to give way to the target's of the same name
-/// (`exported_model_name`), it is known to the tables by its own.
+/// The name by which the tables know a label of `series`, where it is not the label's own: an engine's bookkeeping
+/// (`exported_model_name`) that had to give way to the target's label of the same name. All other labels stay what the
+/// receiver made of them: the target's win.
+fn own_name<'a>(series: &Series<'a>, name: &'a str) -> Option<&'a str> {
+    let bare = exported(name)?;
+    let known = [&vllm::ENGINE, &sglang::ENGINE].iter().any(|engine| engine.keeps_book_by(bare));
+    let gave_way = series.group.labels.get(bare).is_some() && series.labels.get(bare).is_none();
+    (known && gave_way).then_some(bare)
+}
+
+/// The labels of `series` as the tables know them.
 fn page_labels(series: &Series<'_>) -> Labels {
-    let own_name = |name: &str| {
-        let bare = name.strip_prefix("exported_")?;
-        series.group.labels.get(bare).map(|_| Str::new(bare))
-    };
-    if !series.labels.iter().any(|label| own_name(&label.name).is_some()) {
+    if !series.labels.iter().any(|label| own_name(series, &label.name).is_some()) {
         return series.labels.clone();
     }
-    Labels::new(
-        series
-            .labels
-            .iter()
-            .map(|label| Label {
-                name: own_name(&label.name).unwrap_or_else(|| label.name.clone()),
-                value: label.value.clone(),
-            })
-            .collect(),
-    )
+    let renamed = series.labels.iter().map(|label| Label {
+        name: own_name(series, &label.name).map_or_else(|| label.name.clone(), Str::new),
+        value: label.value.clone(),
+    });
+    Labels::new(renamed.collect())
+}
+
+/// The inverse of [`page_labels`], for what is left of the labels of `series`: none may pass for the target's.
+fn put_back(series: &Series<'_>, labels: &Labels) -> Labels {
+    let scraped = |label: &Label| {
+        let found = series.labels.iter().find(|l| own_name(series, &l.name) == Some(&*label.name));
+        found.map(|found| found.name.clone())
+    };
+    if !labels.iter().any(|label| scraped(label).is_some()) {
+        return labels.clone();
+    }
+    let renamed = labels.iter().map(|label| Label {
+        name: scraped(label).unwrap_or_else(|| label.name.clone()),
+        value: label.value.clone(),
+    });
+    Labels::new(renamed.collect())
 }
 
 fn series_id<'a>(series: &Series<'a>, labels: &'a Labels) -> SeriesId<'a> {
@@ -192,6 +197,7 @@ fn put_out(
     let Some((first, first_scale)) = output.feeds.first().copied() else { return Ok(()) };
     let metric = Arc::new(metric(output, rows[first].metric, first_scale));
     let group = out.same_group(rows[first].group_idx)?;
+    let labels = put_back(&rows[first], &output.labels);
     let fold = match output.fold {
         // Only what never falls but at a reset can be made whole over one; deltas and summaries are added as they are.
         Fold::SumCounter if !metric.kind.is_cumulative_monotonic() => Fold::Sum,
@@ -199,7 +205,7 @@ fn put_out(
     };
     for (idx, scale) in &output.feeds {
         let feed = Feed { row: rows[*idx].row, scale: *scale };
-        match out.push(group, &metric, &output.labels, fold, feed) {
+        match out.push(group, &metric, &labels, fold, feed) {
             Err(PushError::Kind) => out.keep(&rows[*idx])?,
             pushed => pushed?,
         };

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use expect_test::expect_file;
+use expect_test::{expect, expect_file};
 use pipeline_component::telemetry::Telemetry;
 use pipeline_model::{
     Batch, Bounds, Fold, Group, Hint, Interner, Kind, Label, Labels, MetadataStore, Metric, Plan,
@@ -22,6 +22,7 @@ use super::page::SeriesId;
 use super::reshape::Normalize;
 use super::tables::{self, Engine, Scale, sglang, vllm};
 use super::version::{Range, Version};
+use crate::testing;
 
 const PAGES: &[&str] = &[
     "sglang_0.3.6",
@@ -807,7 +808,7 @@ impl Pipeline {
     }
 }
 
-fn expect(found: &BTreeMap<String, Vec<f64>>, expected: &[(&str, &[f64])]) {
+fn expect_points(found: &BTreeMap<String, Vec<f64>>, expected: &[(&str, &[f64])]) {
     let expected: BTreeMap<String, Vec<f64>> =
         expected.iter().map(|(name, slots)| ((*name).to_owned(), slots.to_vec())).collect();
     assert_eq!(*found, expected);
@@ -826,7 +827,7 @@ fn data_parallel_engines_become_one() {
         ("vllm:time_to_first_token_seconds histogram engine=0 model_name=m", &[5.0, 4.0, 1.0, 2.0]),
         ("vllm:time_to_first_token_seconds histogram engine=1 model_name=m", &[7.0, 6.0, 3.0, 3.0]),
     ]);
-    expect(
+    expect_points(
         &found,
         &[
             ("vllm:num_requests_running{}", &[7.0]),
@@ -862,7 +863,7 @@ fn milliseconds_become_seconds() {
         ("vllm:gpu_cache_usage_perc gauge model_name=m", &[0.5]),
         ("vllm:model_forward_time_milliseconds histogram model_name=m", &[1500.0, 3.0, 1.0, 2.0]),
     ]);
-    expect(
+    expect_points(
         &found,
         &[
             ("vllm:kv_cache_usage_perc{}", &[0.5]),
@@ -882,7 +883,7 @@ fn a_gauge_that_only_grows_is_a_counter() {
         ("sglang:num_running_reqs gauge tp_rank=0", &[1.0]),
         ("sglang:total_retracted_reqs gauge tp_rank=0", &[5.0]),
     ]);
-    expect(
+    expect_points(
         &found,
         &[("sglang:num_running_reqs{}", &[1.0]), ("sglang:num_retracted_requests_total{}", &[5.0])],
     );
@@ -948,4 +949,68 @@ fn the_verdict_and_unknown_names_are_told() {
     pipeline.scrape(&[page[0]]);
     pipeline.scrape(&page[..]);
     assert!(pipeline.telemetry.text().contains(line), "{}", pipeline.telemetry.text());
+}
+
+fn verdicts(telemetry: &Telemetry) -> Vec<String> {
+    let text = telemetry.text();
+    text.lines().filter(|l| l.starts_with("inferometer_engine_info{")).map(str::to_owned).collect()
+}
+
+/// A verdict is on show for as long as its source has a plan, and only the newest one.
+#[test]
+fn the_verdict_goes_with_its_source() {
+    let mut pipeline = Pipeline::new(Config::default());
+    pipeline.scrape(&[("vllm:kv_cache_usage_perc gauge engine=0", &[0.5])]);
+    assert!(verdicts(&pipeline.telemetry)[0].contains("engine=\"vllm\""));
+    pipeline.scrape(&[("sglang:token_usage gauge", &[0.5])]);
+    let shown = verdicts(&pipeline.telemetry);
+    assert_eq!(shown.len(), 1, "{shown:?}");
+    assert!(shown[0].contains("engine=\"sglang\""), "{shown:?}");
+    pipeline.bound = None;
+    assert_eq!(verdicts(&pipeline.telemetry), [""; 0]);
+}
+
+#[test]
+fn nothing_is_said_of_a_target_that_was_not_reached() {
+    let mut pipeline = Pipeline::new(Config::default());
+    pipeline.scrape(&[("up gauge", &[0.0]), ("scrape_duration_seconds gauge", &[0.1])]);
+    assert_eq!(verdicts(&pipeline.telemetry), [""; 0]);
+    pipeline.scrape(&[("up gauge", &[1.0]), ("http_requests_total counter", &[1.0])]);
+    assert!(verdicts(&pipeline.telemetry)[0].contains("engine=\"unknown\""));
+}
+
+/// Read with `honor_labels = false` from a target that has labels of the engine's names.
+#[test]
+fn bookkeeping_is_folded_under_the_name_that_the_receiver_gave_it() {
+    let settings = testing::settings();
+    let target = [("engine", "e"), ("model_name", "M"), ("tp_rank", "t"), ("region", "eu")];
+    let ranks = [
+        [("exported_engine", "0"), ("exported_model_name", "m"), ("exported_region", "x")],
+        [("exported_engine", "1"), ("exported_model_name", "m"), ("exported_region", "x")],
+    ];
+    let rows = [
+        ("vllm:num_requests_running", Kind::Gauge, &ranks[0][..]),
+        ("vllm:num_requests_running", Kind::Gauge, &ranks[1][..]),
+        ("vllm:kv_cache_usage_perc", Kind::Gauge, &[("exported_tp_rank", "0")]),
+        ("vllm:brand_new", Kind::Gauge, &ranks[0][..2]),
+        ("http_requests_total", Kind::COUNTER, &[("exported_engine", "0"), ("exported_x", "1")]),
+    ];
+    let shape = testing::page(&settings, &target, &[], &rows);
+    let lines = |toml: &str| {
+        let steps = testing::build::<Normalize>(toml, &settings).unwrap();
+        testing::Pipeline::new(steps, &settings).lines(&shape)
+    };
+    expect![[r#"
+        vllm:num_requests_running{engine="e",exported_region="x",model_name="M",region="eu",tp_rank="t"} 3
+        vllm:kv_cache_usage_perc{engine="e",exported_tp_rank="0",model_name="M",region="eu",tp_rank="t"} 3
+        vllm:brand_new{engine="e",exported_engine="0",exported_model_name="m",model_name="M",region="eu",tp_rank="t"} 4
+        http_requests_total{engine="e",exported_engine="0",exported_x="1",model_name="M",region="eu",tp_rank="t"} 5
+    "#]].assert_eq(&lines(""));
+    expect![[r#"
+        vllm:num_requests_running{engine="e",exported_engine="0",exported_region="x",model_name="M",region="eu",tp_rank="t"} 1
+        vllm:num_requests_running{engine="e",exported_engine="1",exported_region="x",model_name="M",region="eu",tp_rank="t"} 2
+        vllm:kv_cache_usage_perc{engine="e",exported_tp_rank="0",model_name="M",region="eu",tp_rank="t"} 3
+        vllm:brand_new{engine="e",exported_engine="0",exported_model_name="m",model_name="M",region="eu",tp_rank="t"} 4
+        http_requests_total{engine="e",exported_engine="0",exported_x="1",model_name="M",region="eu",tp_rank="t"} 5
+    "#]].assert_eq(&lines("keep_labels = ['engine']"));
 }

@@ -121,6 +121,14 @@ impl Engine {
         let found = self.metrics.binary_search_by(|metric| metric.name.cmp(name)).ok()?;
         self.metrics.get(found)
     }
+
+    /// True when `label` is the engine's own bookkeeping: what the tables fold away, or take off where it says the
+    /// same on the whole page.
+    pub(crate) fn keeps_book_by(&self, label: &str) -> bool {
+        [self.copies, self.parts, self.totals, self.constant]
+            .iter()
+            .any(|names| names.contains(&label))
+    }
 }
 
 const fn metric(name: &'static str, kind: Kind, fold: Fold, since: &str, last: &str) -> Metric {
