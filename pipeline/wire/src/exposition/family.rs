@@ -53,6 +53,15 @@ impl Type {
             )
     }
 
+    /// What OpenMetrics has at the end of the samples' names and not of the family's.
+    pub(super) fn suffix(self) -> Option<&'static str> {
+        match self {
+            Self::Counter => Some("_total"),
+            Self::Info => Some("_info"),
+            _ => None,
+        }
+    }
+
     /// What the names of a family's samples end in, beside the plain name: nobody else may have such a name on the page.
     pub(super) fn suffixes(self, open_metrics: bool) -> &'static [&'static str] {
         match (self, open_metrics) {

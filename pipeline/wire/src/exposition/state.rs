@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, Weak};
 
 use foldhash::fast::RandomState;
 use foldhash::{HashMap, HashMapExt};
-use pipeline_model::{Batch, Metric, Shape, SourceId, Str};
+use pipeline_model::{Batch, Metric, RowId, Shape, SourceId, Str};
 
 use super::carry::{self, Seen};
 use super::family::Type;
-use super::index::TableIndex;
+use super::index::{Span, TableIndex};
 use super::snapshot::{FamilyHead, Snapshot, SourceIndex, View, bit, set_bit};
 
 /// Series of one source that are not shown, by reason.
@@ -18,7 +18,8 @@ use super::snapshot::{FamilyHead, Snapshot, SourceIndex, View, bit, set_bit};
 pub struct Dropped {
     /// Another series has the same name and labels; the one that came first is shown.
     pub duplicate: u64,
-    /// The family has another type already, from the source that came first.
+    /// The family has another type already, from the source that came first; or its name is that of a histogram's or
+    /// summary's samples.
     pub type_conflict: u64,
     /// Delta points: nothing that is pulled can be made of them.
     pub delta: u64,
@@ -61,6 +62,8 @@ struct Family {
     ty: Type,
     metric: Arc<Metric>,
     sources: usize,
+    /// Rows that are not hidden.
+    series: u64,
 }
 
 /// See the module. Times are the caller's monotonic clock, in any unit.
@@ -109,7 +112,8 @@ impl Exposition {
     /// Takes the newest batch of a source; its columns are kept as they are. While the shape stays the cost does not
     /// depend on the number of series (but where rows are absent); a new shape indexes this source again, and only it.
     ///
-    /// Returns what this source has in series that cannot be shown beyond what it had before.
+    /// Returns what this source has in series that cannot be shown beyond what it had before; those of others that its
+    /// histograms and summaries keep off the page are among them.
     pub fn update(&mut self, batch: Batch, now: u64) -> Dropped {
         self.version += 1;
         if batch.ended {
@@ -171,7 +175,8 @@ impl Exposition {
         self.version
     }
 
-    /// Series that are shown while none of them is stale or absent.
+    /// Series that are shown while none of them is stale or absent. Those of families that stand aside for another's
+    /// samples are among them.
     pub fn series(&self) -> usize {
         self.claims.len()
     }
@@ -264,7 +269,7 @@ impl Exposition {
         for span in &table.spans {
             let family = self.families.get_mut(&span.metric.name);
             let rejected = family.as_ref().is_some_and(|family| !family.ty.takes(span.ty));
-            let mut shown = false;
+            let mut shown = 0;
             for position in span.rows.clone() {
                 let row = &table.rows[position as usize];
                 let identity = index.identity(row, &groups, &self.hasher);
@@ -275,7 +280,7 @@ impl Exposition {
                     Entry::Vacant(_) if full => &mut dropped.limit,
                     Entry::Vacant(claim) => {
                         claim.insert(key);
-                        shown = true;
+                        shown += 1;
                         continue;
                     }
                 };
@@ -285,43 +290,100 @@ impl Exposition {
                     position,
                 );
             }
-            if shown {
-                self.join(span.ty, &span.metric);
+            if shown > 0 {
+                dropped.type_conflict += self.join(span.ty, &span.metric, shown);
             }
         }
         (Arc::new(index), dropped)
     }
 
-    fn join(&mut self, ty: Type, metric: &Arc<Metric>) {
-        match self.families.get_mut(&metric.name) {
-            Some(family) => family.sources += 1,
-            None => {
-                self.heads = None;
-                self.families.insert(
-                    metric.name.clone(),
-                    Family { ty, metric: Arc::clone(metric), sources: 1 },
-                );
-            }
+    /// Adds `series` of one source to a family. Returns how many series this keeps off the page because they have the
+    /// name of another family's samples: these, or those of the others. Which families stand aside is settled when names
+    /// are made, so that the lesser one is there again as soon as the other is gone.
+    fn join(&mut self, ty: Type, metric: &Arc<Metric>, series: u64) -> u64 {
+        let eclipsed = if self.eclipsing(&metric.name).is_some() { series } else { 0 };
+        if let Some(family) = self.families.get_mut(&metric.name) {
+            family.sources += 1;
+            family.series += series;
+            return eclipsed;
         }
+        self.heads = None;
+        let family = Family { ty, metric: Arc::clone(metric), sources: 1, series };
+        self.families.insert(metric.name.clone(), family);
+        eclipsed + self.eclipsed_by(&metric.name, ty).map(|family| family.series).sum::<u64>()
+    }
+
+    /// The family whose samples are named `name`.
+    fn eclipsing(&self, name: &str) -> Option<&Family> {
+        let (base, _) = name.rsplit_once('_')?;
+        let family = self.families.get(base)?;
+        let is_sample =
+            |suffix: &&str| name.strip_suffix(suffix).is_some_and(|found| found == base);
+        family.ty.suffixes(false).iter().any(is_sample).then_some(family)
+    }
+
+    /// The families that are named like samples of the family `name`.
+    fn eclipsed_by(&self, name: &str, ty: Type) -> impl Iterator<Item = &Family> {
+        ty.suffixes(false)
+            .iter()
+            .filter_map(move |suffix| self.families.get(format!("{name}{suffix}").as_str()))
+    }
+
+    /// One of the series of a source that are not on the page: name and labels, for people.
+    pub fn example(&self, source: SourceId) -> Option<String> {
+        let Source { index, batch, .. } = self.sources.get(&source)?;
+        let (table, shape) = (&index.table, &batch.shape);
+        let is_out = |span: &&Span, position| {
+            bit(index.hidden.as_deref(), position) || self.eclipsing(&span.metric.name).is_some()
+        };
+        let hidden = table
+            .spans
+            .iter()
+            .find_map(|span| span.rows.clone().find(|position| is_out(&span, *position)));
+        let row = match hidden {
+            Some(position) => Some(table.rows.get(position as usize)?.row),
+            // What the table's index has left out already.
+            None if table.rows.len() < shape.len() => {
+                let mut kept = vec![false; shape.len()];
+                table.rows.iter().for_each(|row| kept[row.row as usize] = true);
+                kept.iter().position(|kept| !kept).map(|row| row as RowId)
+            }
+            None => None,
+        };
+        if let Some(series) = row.and_then(|row| shape.get(row)) {
+            let labels: Vec<String> = series
+                .labels_merged()
+                .map(|label| format!("{}={:?}", label.name, label.value.to_string()))
+                .collect();
+            return Some(format!("{}{{{}}}", series.metric.name, labels.join(",")));
+        }
+        // It has the family that others stand aside for.
+        let mut spans = table.spans.iter();
+        spans.find_map(|span| {
+            Some(self.eclipsed_by(&span.metric.name, span.ty).next()?.metric.name.to_string())
+        })
     }
 
     /// The reverse of `index`.
     fn release(&mut self, index: &SourceIndex, key: u32) {
         let groups = index.group_hashes(&self.hasher);
         for span in &index.table.spans {
-            let mut shown = false;
+            let mut shown = 0;
             for position in
                 span.rows.clone().filter(|position| !bit(index.hidden.as_deref(), *position))
             {
-                shown = true;
+                shown += 1;
                 let identity =
                     index.identity(&index.table.rows[position as usize], &groups, &self.hasher);
                 if self.claims.get(&identity) == Some(&key) {
                     self.claims.remove(&identity);
                 }
             }
-            if shown && let Some(family) = self.families.get_mut(&span.metric.name) {
+            if shown > 0
+                && let Some(family) = self.families.get_mut(&span.metric.name)
+            {
                 family.sources -= 1;
+                family.series -= shown;
                 if family.sources == 0 {
                     self.families.remove(&span.metric.name);
                     self.heads = None;

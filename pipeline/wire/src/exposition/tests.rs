@@ -5,13 +5,14 @@ use std::sync::Arc;
 use expect_test::{Expect, expect};
 use pipeline_model::{
     Batch, Bounds, Exemplar, ExponentialBuckets, ExponentialPoint, Extras, Group, Hint, Interner,
-    Kind, Label, Labels, Mark, Metric, Number, Shape, ShapeBuilder, Slot, SourceId, Str,
+    Kind, Label, Labels, Mark, Metric, Number, Resource, Shape, ShapeBuilder, Slot, SourceId, Str,
     Temporality, Value,
 };
 use prost::Message;
 
 use super::{Dropped, Escaping, Exposition, Format, Only, Options, Style, escape, number};
 use crate::proto::client_model as proto;
+use crate::scrape::{Layouts, PageFormat, PageReader, PageSettings};
 
 type Pairs<'a> = &'a [(&'a str, &'a str)];
 
@@ -361,18 +362,18 @@ fn names_with_underscores() {
         Format::Text,
         Escaping::Underscores,
         &expect![[r##"
-        # HELP gen_ai_tokens Dots.
-        # TYPE gen_ai_tokens counter
-        gen_ai_tokens{service_name="a\"b"} 1
-        # TYPE gr__e gauge
-        gr__e{service_name="a\"b",plain="z"} 1
-        # HELP http_time_s Time.
-        # TYPE http_time_s histogram
-        http_time_s_bucket{service_name="a\"b",_lives="x",url_part="y",le="1.0"} 1
-        http_time_s_bucket{service_name="a\"b",_lives="x",url_part="y",le="+Inf"} 2
-        http_time_s_sum{service_name="a\"b",_lives="x",url_part="y"} 1
-        http_time_s_count{service_name="a\"b",_lives="x",url_part="y"} 2
-    "##]],
+            # HELP gen_ai_tokens_bytes_total Dots.
+            # TYPE gen_ai_tokens_bytes_total counter
+            gen_ai_tokens_bytes_total{service_name="a\"b"} 1
+            # TYPE gr__e gauge
+            gr__e{service_name="a\"b",plain="z"} 1
+            # HELP http_time_s_seconds Time.
+            # TYPE http_time_s_seconds histogram
+            http_time_s_seconds_bucket{service_name="a\"b",_lives="x",url_part="y",le="1.0"} 1
+            http_time_s_seconds_bucket{service_name="a\"b",_lives="x",url_part="y",le="+Inf"} 2
+            http_time_s_seconds_sum{service_name="a\"b",_lives="x",url_part="y"} 1
+            http_time_s_seconds_count{service_name="a\"b",_lives="x",url_part="y"} 2
+        "##]],
     );
 }
 
@@ -501,6 +502,131 @@ fn a_counter_beside_a_gauge_of_its_open_metrics_name_is_kept() {
 }
 
 #[test]
+fn a_counter_whose_open_metrics_name_is_a_sample_of_a_histogram_is_kept() {
+    let source = Source(
+        &[],
+        vec![
+            (counter("k_bucket_total"), &[][..], doubles(&[1.0])),
+            (histogram("k", &[]), &[], doubles(&[1.0, 2.0])),
+            (gauge("k_created"), &[], doubles(&[3.0])),
+            (counter("c_total"), &[], doubles(&[4.0])),
+            (gauge("c_created"), &[], doubles(&[5.0])),
+        ],
+    );
+    check(
+        std::slice::from_ref(&source),
+        Format::OpenMetrics,
+        Escaping::Underscores,
+        &expect![[r##"
+            # TYPE c counter
+            c_total 4
+            # HELP k Time.
+            # TYPE k histogram
+            k_bucket{le="+Inf"} 2
+            k_sum 1
+            k_count 2
+            # TYPE k_bucket_total unknown
+            k_bucket_total 1
+            # EOF
+        "##]],
+    );
+    check(
+        &[source],
+        Format::Text,
+        Escaping::Underscores,
+        &expect![[r##"
+        # TYPE c_created gauge
+        c_created 5
+        # TYPE c_total counter
+        c_total 4
+        # HELP k Time.
+        # TYPE k histogram
+        k_bucket{le="+Inf"} 2
+        k_sum 1
+        k_count 2
+        # TYPE k_bucket_total counter
+        k_bucket_total 1
+        # TYPE k_created gauge
+        k_created 3
+    "##]],
+    );
+}
+
+#[test]
+fn what_is_named_like_a_sample_of_a_histogram_stands_aside_while_it_is_there() {
+    let interner = Interner::new();
+    let plain = |value| {
+        let rows = vec![
+            (gauge("k_bucket"), &[("le", "x")][..], doubles(&[value])),
+            (gauge("k_gsum"), &[], doubles(&[value])),
+        ];
+        batch(&interner, &Source(&[("s", "plain")], rows))
+    };
+    let rows = vec![(histogram("k", &[]), &[][..], doubles(&[1.0, 1.0]))];
+    let whole = batch(&interner, &Source(&[("s", "whole")], rows));
+    let (with, without) = (
+        "# TYPE k_bucket gauge\nk_bucket{s=\"plain\",le=\"x\"} 7\n\
+         # TYPE k_gsum gauge\nk_gsum{s=\"plain\"} 7\n",
+        "# HELP k Time.\n# TYPE k histogram\nk_bucket{s=\"whole\",le=\"+Inf\"} 1\nk_sum{s=\"whole\"} 1\n\
+         k_count{s=\"whole\"} 1\n# TYPE k_gsum gauge\nk_gsum{s=\"plain\"} 7\n",
+    );
+    let conflict = Dropped { type_conflict: 1, ..Dropped::default() };
+    for order in [[plain(7.0), whole.clone()], [whole.clone(), plain(7.0)]] {
+        let mut exposition = Exposition::new(10);
+        assert_eq!(exposition.update(order[0].clone(), 0), Dropped::default());
+        assert_eq!(exposition.update(order[1].clone(), 0), conflict);
+        let example = exposition.example(order[1].source).expect("there is one");
+        assert!(example.starts_with("k_bucket"), "{example}");
+        assert_eq!(exposition.update(order[0].clone(), 0), Dropped::default());
+        assert_eq!(text(&mut exposition), without);
+        exposition.update(Batch::end(whole.source, Arc::clone(&whole.shape), 1), 1);
+        assert_eq!(text(&mut exposition), with);
+        assert_eq!(exposition.series(), 2);
+    }
+}
+
+#[test]
+fn a_page_with_a_broken_histogram_comes_out_valid() {
+    let text = "# TYPE k histogram\nk_bucket{le=\"x\"} 1\nk_bucket{le=\"+Inf\"} 1\nk_count 1\n";
+    let interner = Interner::new();
+    let mut reader = PageReader::new(PageSettings::default());
+    let page = reader
+        .read(PageFormat::Text, text.as_bytes(), &interner, &Layouts::default())
+        .expect("a page");
+    let mut exposition = Exposition::new(10);
+    let batch = Batch::new(SourceId::next(), page.shape, 0, page.values);
+    assert_eq!(exposition.update(batch.clone(), 0).type_conflict, 1);
+    assert_eq!(exposition.example(batch.source).as_deref(), Some("k_bucket{le=\"x\"}"));
+    for format in [Format::Text, Format::OpenMetrics] {
+        let out = page_of(&mut exposition, format, Escaping::Underscores, Options::default());
+        assert_eq!(out.matches("# TYPE").count(), 1, "{out}");
+        assert!(out.contains("# TYPE k histogram\nk_bucket{le=\"+Inf\"} 1\n"), "{out}");
+    }
+}
+
+#[test]
+fn examples_name_what_is_not_shown() {
+    let interner = Interner::new();
+    let delta =
+        Metric::new("d", "", "", Kind::Sum { monotonic: true, temporality: Temporality::Delta });
+    let rows =
+        vec![(gauge("a"), &[][..], doubles(&[1.0])), (delta, &[("x", "\"")], doubles(&[1.0]))];
+    let first = batch(&interner, &Source(&[("instance", "h:1")], rows));
+    let rows = vec![(gauge("a"), &[("instance", "h:1")][..], doubles(&[1.0]))];
+    let second = batch(&interner, &Source(&[], rows));
+    let mut exposition = Exposition::new(10);
+    exposition.update(first.clone(), 0);
+    exposition.update(second.clone(), 0);
+    expect![[r#"d{instance="h:1",x="\""}"#]]
+        .assert_eq(&exposition.example(first.source).expect("the delta"));
+    expect![[r#"a{instance="h:1"}"#]]
+        .assert_eq(&exposition.example(second.source).expect("the duplicate"));
+    let third = batch(&interner, &Source(&[], vec![(gauge("b"), &[][..], doubles(&[1.0]))]));
+    exposition.update(third.clone(), 0);
+    assert_eq!(exposition.example(third.source), None);
+}
+
+#[test]
 fn own_labels_win_over_the_groups_and_le_is_ours() {
     let source = Source(
         &[("replica", "group"), ("zone", "z")],
@@ -579,6 +705,11 @@ fn numbers_read_back() {
         );
     }
     assert_eq!(print(17.0), "17");
+    assert_eq!(print(9_007_199_254_740_992.0), "9007199254740992");
+    assert_eq!(print(-9.3e18), "-9300000000000000000");
+    assert_eq!(print(999_999_999_999_999_868_928.0), "999999999999999868928");
+    assert_eq!(print(1e21), "1e+21");
+    assert_eq!(print(-0.0), "-0.0");
     assert_eq!(print(f64::NAN), "NaN");
     assert_eq!(print(f64::NEG_INFINITY), "-Inf");
 }
@@ -761,6 +892,49 @@ fn only_some_models() {
         # TYPE c gauge
         c{model_id="m1"} 3
     "#]]
+    .assert_eq(&String::from_utf8(out).expect("text"));
+}
+
+#[test]
+fn without_the_label_the_resource_says_the_model() {
+    let interner = Interner::new();
+    let mut builder = ShapeBuilder::new(&interner);
+    let int = |name: &str, value| Label { name: Str::new(name), value: Value::Int(value) };
+    for (engine, group, model) in
+        [("e1", None, "m1"), ("e2", None, "m2"), ("e3", Some("m2"), "m1"), ("e4", Some(""), "m1")]
+    {
+        let attributes = Labels::from_pairs([("model_id", model)]);
+        let labels = [("engine", engine)].into_iter().chain(group.map(|id| ("model_id", id)));
+        let group = builder.group(Group {
+            resource: Arc::new(Resource { attributes, ..Resource::default() }),
+            labels: Labels::from_pairs(labels),
+            ..Group::default()
+        });
+        builder.push(group, &Arc::new(gauge("a")), &Labels::empty()).expect("new");
+        let other = Labels::from_pairs([("model_id", "m1")]);
+        builder.push(group, &Arc::new(gauge("b")), &other).expect("new");
+        let number = Labels::new(vec![int("model_id", 1)]);
+        builder.push(group, &Arc::new(gauge("c")), &number).expect("new");
+    }
+    let neither = builder.group(Group::default());
+    builder.push(neither, &Arc::new(gauge("a")), &Labels::empty()).expect("new");
+    let mut exposition = Exposition::new(100);
+    exposition.update(Batch::new(SourceId::next(), builder.finish(), 0, doubles(&[1.0; 13])), 0);
+    let values = ["m1".to_owned()];
+    let only = Some(Only { label: "model_id", values: &values });
+    let mut out = Vec::new();
+    let style = Style { format: Format::Text, escaping: Escaping::Underscores };
+    exposition.snapshot().render(style, Options::default(), only, &mut out);
+    expect![[r##"
+        # TYPE a gauge
+        a{engine="e1"} 1
+        a{engine="e4",model_id=""} 1
+        # TYPE b gauge
+        b{engine="e1",model_id="m1"} 1
+        b{engine="e2",model_id="m1"} 1
+        b{engine="e3",model_id="m1"} 1
+        b{engine="e4",model_id="m1"} 1
+    "##]]
     .assert_eq(&String::from_utf8(out).expect("text"));
 }
 

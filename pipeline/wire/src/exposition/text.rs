@@ -1,16 +1,18 @@
 //! Prometheus text and OpenMetrics.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use foldhash::{HashSet, HashSetExt};
 use pipeline_model::{Batch, Exemplar, Mark, Slot};
 
-use super::escape::{is_legal_metric, metric_name, push_help, push_name};
+use super::escape::{is_legal_metric, push_help, push_name};
 use super::family::{Type, unit_word};
 use super::index::{Layout, Row, Span};
 use super::label_text::{BoundTexts, escaped_labels};
 use super::number::{push_double, push_int, push_seconds, push_slot};
 use super::snapshot::{FamilyHead, Only, Snapshot, SourceTexts, View, bit};
+use super::translate::full_name;
 use super::{Escaping, Options, escape};
 
 /// Exemplars may carry this many characters of names and values. Source: OpenMetrics 1.0.
@@ -84,16 +86,14 @@ pub(super) fn family_names(
     let mut taken = HashSet::new();
     for idx in order {
         let (name, ty) = (&*full[idx], heads[idx].ty);
-        let split = Some(()).filter(|()| open_metrics).and_then(|()| split_name(name, ty, &all));
-        let whole = FamilyName { family: name.to_owned(), sample: name.to_owned(), ty };
-        let fallback = FamilyName { ty: Type::Unknown, ..whole.clone() };
-        let plain = if open_metrics && ty.is_split() { fallback } else { whole };
-        let mut choices = split.into_iter().chain([plain]);
-        let Some(found) = choices
-            .find(|found| !taken.contains(&found.family) && !taken.contains(&found.sample))
-        else {
-            continue;
+        let whole = |ty| FamilyName { family: name.to_owned(), sample: name.to_owned(), ty };
+        let choices = match ty.suffix().filter(|_| open_metrics) {
+            Some(suffix) => [split_name(name, suffix, ty, &all), Some(whole(Type::Unknown))],
+            None => [Some(whole(ty)), None],
         };
+        let is_free =
+            |found: &FamilyName| !taken.contains(&found.family) && !taken.contains(&found.sample);
+        let Some(found) = choices.into_iter().flatten().find(is_free) else { continue };
         for suffix in found.ty.suffixes(open_metrics) {
             taken.insert(format!("{}{suffix}", found.family));
         }
@@ -103,22 +103,15 @@ pub(super) fn family_names(
     names
 }
 
-/// The names in OpenMetrics of a family whose samples have a suffix that itself has not; `None` where it has the one
-/// name only or the other is taken.
-fn split_name(name: &str, ty: Type, all: &HashSet<&str>) -> Option<FamilyName> {
-    let suffix = match ty {
-        Type::Counter => "_total",
-        Type::Info => "_info",
-        _ => return None,
+/// The names in OpenMetrics of a family whose samples end in `suffix`, which its own name does not; `None` where either
+/// is another's.
+fn split_name(name: &str, suffix: &str, ty: Type, all: &HashSet<&str>) -> Option<FamilyName> {
+    let (family, sample) = match name.strip_suffix(suffix) {
+        Some(family) => (family.to_owned(), name.to_owned()),
+        None => (name.to_owned(), format!("{name}{suffix}")),
     };
-    let (family, sample, other) = match name.strip_suffix(suffix) {
-        Some(family) => (family.to_owned(), name.to_owned(), family.to_owned()),
-        None => {
-            let sample = format!("{name}{suffix}");
-            (name.to_owned(), sample.clone(), sample)
-        }
-    };
-    let free = !family.is_empty() && !all.contains(&*other);
+    let new = if family == name { &sample } else { &family };
+    let free = !family.is_empty() && !all.contains(new.as_str());
     free.then_some(FamilyName { family, sample, ty })
 }
 
