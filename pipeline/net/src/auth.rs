@@ -23,7 +23,8 @@ use crate::server::{Body, Response};
 pub struct TokenSettings {
     /// The token, sent as `Authorization: Bearer <token>` or `Api-Key <token>`.
     pub token: Secret,
-    /// The models the token may see. Absent: all of them.
+    /// The models the token may see: series whose label `model_id` or, where they have none, whose resource attribute
+    /// `model_id` is in the list. Series with neither are not shown. Absent: everything.
     #[serde(default)]
     pub model_ids: Option<Vec<String>>,
     /// Requests per minute, which may also come all at once. Absent: no limit.

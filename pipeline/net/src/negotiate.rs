@@ -153,8 +153,8 @@ fn media_range(range: &str) -> (u16, Option<Exposition>) {
     for part in parts {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         let (name, value) = (name.trim(), value.trim().trim_matches('"'));
-        match name {
-            "q" | "Q" => q = thousandths(value),
+        match name.to_ascii_lowercase().as_str() {
+            "q" => q = thousandths(value),
             "version" => version = value,
             "proto" => proto = value,
             "encoding" => encoding = value,
@@ -320,6 +320,11 @@ mod tests {
             "TEXT/PLAIN;x=\"a,b;q=0\";version=1.0.0;escaping=dots",
             ALL,
             "text/plain; version=1.0.0; charset=utf-8; escaping=dots",
+        );
+        check(
+            "APPLICATION/OPENMETRICS-TEXT; Version=1.0.0; ESCAPING=allow-utf-8, text/plain; Q=0.5",
+            ALL,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
         );
         check(
             "application/vnd.google.protobuf;proto=other;encoding=delimited",
