@@ -1,6 +1,7 @@
 //! A batch as text: a line for the batch, one for each point.
 
 use std::fmt::{self, Write};
+use std::time::{Duration, SystemTime};
 
 use pipeline_model::{Batch, Kind, Mark, Number, Series, Slot, Temporality};
 
@@ -16,12 +17,18 @@ pub(super) fn batch(batch: &Batch, verbosity: Verbosity) -> String {
 
 fn write_batch(out: &mut String, batch: &Batch, detailed: bool) -> fmt::Result {
     let end = if batch.ended { ", the last" } else { "" };
-    let (source, seconds, points) = (batch.source.get(), batch.time as f64 / 1e9, batch.points());
-    writeln!(
-        out,
-        "# source {source} at {seconds:.3}: {points} points of {} series{end}",
-        batch.shape.len()
-    )?;
+    let (points, series) = (batch.points(), batch.shape.len());
+    write!(out, "# source {}", batch.source.get())?;
+    let group = batch.shape.groups().first();
+    let mut before = " {";
+    for label in group.iter().flat_map(|group| group.labels.iter()) {
+        if matches!(label.name.as_str(), "instance" | "job") {
+            write!(out, "{before}{}={:?}", label.name, label.value.to_string())?;
+            before = ",";
+        }
+    }
+    let close = if before == "," { "}" } else { "" };
+    writeln!(out, "{close} at {}: {points} points of {series} series{end}", moment(batch.time))?;
     let mut group = None;
     for series in batch.shape.iter() {
         if detailed && group != Some(series.group_idx) {
@@ -51,6 +58,18 @@ fn write_batch(out: &mut String, batch: &Batch, detailed: bool) -> fmt::Result {
         out.push('\n');
     }
     Ok(())
+}
+
+/// Unix nanoseconds for people.
+fn moment(nanos: i64) -> String {
+    match u64::try_from(nanos) {
+        Ok(nanos) => {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos);
+            humantime::format_rfc3339_millis(time).to_string()
+        }
+        // Before 1970, where RFC 3339 is of no help to find the mistake.
+        Err(_) => format!("{:.3}", nanos as f64 / 1e9),
+    }
 }
 
 fn name(out: &mut String, series: &Series<'_>) -> fmt::Result {
@@ -136,7 +155,7 @@ fn details(out: &mut String, batch: &Batch, series: &Series<'_>) -> fmt::Result 
     }
     let start = batch.start(series.row);
     if start != 0 {
-        write!(out, ", since {:.3}", start as f64 / 1e9)?;
+        write!(out, ", since {}", moment(start))?;
     }
     out.push(')');
     let exemplars = batch.extras.iter().flat_map(|extras| &extras.exemplars);

@@ -23,7 +23,7 @@ fn sample() -> Batch {
             ..Resource::default()
         }),
         scope: Arc::new(Scope { name: "scraper".into(), ..Scope::default() }),
-        labels: Labels::from_pairs([("replica", "r1")]),
+        labels: Labels::from_pairs([("replica", "r1"), ("instance", "h:1"), ("job", "llm")]),
     });
     let mut push = |name: &str, unit: &str, kind: Kind, labels: &[(&str, &str)]| {
         let labels = Labels::from_pairs(labels.iter().copied());
@@ -56,11 +56,11 @@ fn printed(verbosity: Verbosity) -> String {
 #[test]
 fn basic() {
     expect![[r##"
-        # source N at 1700000000.250: 3 points of 5 series
-        requests_total{replica="r1",status="2\"00"} 3
-        wait_seconds{replica="r1"} count=4 sum=1.5
-        took{replica="r1"} count=1 sum=2 0.5:2
-        gone{replica="r1"} stale
+        # source N {instance="h:1",job="llm"} at 2023-11-14T22:13:20.250Z: 3 points of 5 series
+        requests_total{instance="h:1",job="llm",replica="r1",status="2\"00"} 3
+        wait_seconds{instance="h:1",job="llm",replica="r1"} count=4 sum=1.5
+        took{instance="h:1",job="llm",replica="r1"} count=1 sum=2 0.5:2
+        gone{instance="h:1",job="llm",replica="r1"} stale
     "##]]
     .assert_eq(&printed(Verbosity::Basic));
 }
@@ -68,13 +68,21 @@ fn basic() {
 #[test]
 fn detailed() {
     expect![[r##"
-        # source N at 1700000000.250: 3 points of 5 series
+        # source N {instance="h:1",job="llm"} at 2023-11-14T22:13:20.250Z: 3 points of 5 series
         # resource {service.name="llm"} scope "scraper" ""
-        requests_total{replica="r1",status="2\"00"} 3 (counter, unit {request}, since 1600000000.000)
-        wait_seconds{replica="r1"} count=4 sum=1.5 0.5:1 1:3 (histogram, unit s)
-        took{replica="r1"} count=1 sum=2 0.5:2 (summary, unit s)
-        gone{replica="r1"} stale
+        requests_total{instance="h:1",job="llm",replica="r1",status="2\"00"} 3 (counter, unit {request}, since 2020-09-13T12:26:40.000Z)
+        wait_seconds{instance="h:1",job="llm",replica="r1"} count=4 sum=1.5 0.5:1 1:3 (histogram, unit s)
+        took{instance="h:1",job="llm",replica="r1"} count=1 sum=2 0.5:2 (summary, unit s)
+        gone{instance="h:1",job="llm",replica="r1"} stale
     "##]].assert_eq(&printed(Verbosity::Detailed));
+}
+
+#[test]
+fn sources_without_a_name_and_times_before_1970() {
+    let shape = ShapeBuilder::new(&Interner::new()).finish();
+    let batch = Batch::new(SourceId::next(), shape, -1_500_000_000, Vec::new());
+    let expected = format!("# source {} at -1.500: 0 points of 0 series\n", batch.source.get());
+    assert_eq!(print::batch(&batch, Verbosity::Basic), expected);
 }
 
 fn exporter(settings: &Settings) -> Debug {

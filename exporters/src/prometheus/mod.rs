@@ -82,7 +82,8 @@ impl DropCounters {
         }
     }
 
-    fn add(&self, dropped: Dropped, component: &str) {
+    /// `example` names one of them.
+    fn add(&self, dropped: Dropped, component: &str, example: impl FnOnce() -> Option<String>) {
         if dropped == Dropped::default() {
             return;
         }
@@ -92,8 +93,10 @@ impl DropCounters {
         self.delta.add(delta);
         self.limit.add(limit);
         if let Some(swallowed) = self.limiter.admit() {
+            let example = example().unwrap_or_default();
             warn!(
                 component,
+                example,
                 duplicate,
                 type_conflict,
                 delta,
@@ -198,7 +201,8 @@ impl Exporter for Prometheus {
     fn export<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<(), ExportError>> {
         let state = self.site.state();
         let dropped = state.with(|exposition| exposition.update(batch.clone(), state.now()));
-        self.drops.add(dropped, &self.name);
+        self.drops
+            .add(dropped, &self.name, || state.with(|exposition| exposition.example(batch.source)));
         Box::pin(std::future::ready(Ok(())))
     }
 }

@@ -20,10 +20,10 @@ use super::State;
 const PAGES_MAX: usize = 4;
 
 /// A page that nobody has asked for in this time is let go. Longer than the usual scrape interval of a minute, so that
-/// its memory is used again.
+/// a page that has not changed is made once.
 const UNUSED_MAX: Duration = Duration::from_secs(150);
 
-/// The label that tokens are limited by.
+/// The label, or else the resource's attribute, that tokens are limited by.
 const MODEL_LABEL: &str = "model_id";
 
 /// What makes two requests ask for the same page.
@@ -158,7 +158,7 @@ impl Pages {
     }
 }
 
-/// The memory of the last page, if nobody sends it any more: touching fresh memory costs as much as rendering.
+/// The memory of the last page, if nobody sends it any more, so that no two are held at a time. No time is saved.
 fn reuse(last: Option<Bytes>) -> Vec<u8> {
     let Some(Ok(last)) = last.map(Bytes::try_into_mut) else { return Vec::new() };
     let mut out = Vec::from(last);
