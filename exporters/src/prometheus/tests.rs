@@ -7,7 +7,9 @@ use expect_test::{Expect, expect};
 use pipeline_component::telemetry::table;
 use pipeline_component::{BuildExporter, Exporter, Settings, Shutdown, StartError};
 use pipeline_config::Section;
-use pipeline_model::{Batch, Group, Interner, Kind, Labels, Metric, ShapeBuilder, Slot, SourceId};
+use pipeline_model::{
+    Batch, Group, Interner, Kind, Labels, Metric, Resource, ShapeBuilder, Slot, SourceId,
+};
 use pipeline_net::compress::decode;
 use pipeline_net::{Coding, Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -238,6 +240,29 @@ async fn tokens_open_what_they_are_for() {
         bench.settings.telemetry.counter(&table::EXPOSITION_REQUESTS, &[("code", code)]).get()
     };
     assert_eq!((count("200"), count("401"), count("429")), (5, 2, 1));
+}
+
+#[tokio::test]
+async fn a_token_sees_what_the_resource_says_is_its_models() {
+    let bench = Bench::new("tokens = [{ token = \"one.2\", model_ids = [\"m2\"] }]");
+    let interner = Interner::new();
+    for model in ["m1", "m2"] {
+        let mut builder = ShapeBuilder::new(&interner);
+        let attributes = Labels::from_pairs([("model_id", model)]);
+        let group = builder.group(Group {
+            resource: Arc::new(Resource { attributes, ..Resource::default() }),
+            labels: Labels::from_pairs([("instance", model)]),
+            ..Group::default()
+        });
+        let metric = Arc::new(Metric::new("a", "", "", Kind::Gauge));
+        builder.push(group, &metric, &Labels::empty()).expect("new");
+        let values = vec![Slot::double(1.0)];
+        bench.export(&Batch::new(SourceId::next(), builder.finish(), 1, values)).await;
+    }
+    assert_eq!(
+        bench.text(&[("authorization", "Bearer one.2")]).await,
+        "# TYPE a gauge\na{instance=\"m2\"} 1\n"
+    );
 }
 
 #[tokio::test]
