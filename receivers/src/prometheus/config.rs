@@ -6,7 +6,7 @@ use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
-use pipeline_config::{ByteSize, Diagnostics, Duration, Section, codes};
+use pipeline_config::{ByteSize, Diagnostic, Diagnostics, Duration, Section, codes};
 use pipeline_net::Secret;
 use pipeline_net::client::{AuthorizationSettings, BasicAuthSettings, ClientSettings};
 use pipeline_net::tls::ClientTls;
@@ -537,11 +537,9 @@ fn check_labels(labels: &LabelMap, path: &[&str], section: &Section, found: &mut
             continue;
         };
         let path: Vec<&str> = path.iter().copied().chain([name.as_str()]).collect();
-        found.push(section.bad_value(
-            &path,
-            format!("expected the name of a label, found `{name}`"),
-            help,
-        ));
+        let message = format!("expected the name of a label, found `{name}`");
+        let place = section.key_at(&path);
+        found.push(Diagnostic::error(codes::BAD_VALUE, message).at(place, "").help(help));
     }
 }
 
