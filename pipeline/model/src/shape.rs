@@ -20,6 +20,9 @@ pub type RowId = u32;
 /// Rows a shape may have; a source with more is refused where it is read.
 const ROWS_MAX: usize = 16 << 20;
 
+/// Groups up to which a builder finds one by looking at all.
+const GROUPS_SCANNED: usize = 16;
+
 /// OpenTelemetry's resource: the entity that produced the telemetry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Resource {
@@ -289,6 +292,8 @@ pub enum ShapeError {
 pub struct ShapeBuilder<'a> {
     interner: &'a Interner,
     groups: Vec<Group>,
+    /// Index of the groups, once there are many.
+    group_of: HashMap<Group, u32>,
     rows: Vec<Row>,
     slots: u32,
     seen: HashMap<(u32, usize, usize), RowId>,
@@ -297,7 +302,14 @@ pub struct ShapeBuilder<'a> {
 impl<'a> ShapeBuilder<'a> {
     /// An empty one.
     pub fn new(interner: &'a Interner) -> Self {
-        Self { interner, groups: Vec::new(), rows: Vec::new(), slots: 0, seen: HashMap::default() }
+        Self {
+            interner,
+            groups: Vec::new(),
+            group_of: HashMap::default(),
+            rows: Vec::new(),
+            slots: 0,
+            seen: HashMap::default(),
+        }
     }
 
     /// One that starts with all groups and rows of `shape`, row ids and slots unchanged: how a layout grows.
@@ -316,10 +328,21 @@ impl<'a> ShapeBuilder<'a> {
         self.interner
     }
 
-    /// The index of `group`, added when new. A shape has few groups, so this is a scan.
+    /// The index of `group`, added when new.
     pub fn group(&mut self, group: Group) -> u32 {
-        if let Some(idx) = self.groups.iter().position(|known| *known == group) {
-            return idx as u32;
+        // Most shapes have a few groups, and equal ones share their parts: a scan is a few pointer comparisons. Shapes
+        // that name many pods get an index.
+        if self.groups.len() <= GROUPS_SCANNED {
+            if let Some(idx) = self.groups.iter().position(|known| *known == group) {
+                return idx as u32;
+            }
+        } else {
+            for (idx, known) in self.groups.iter().enumerate().skip(self.group_of.len()) {
+                self.group_of.insert(known.clone(), idx as u32);
+            }
+            if let Some(idx) = self.group_of.get(&group) {
+                return *idx;
+            }
         }
         self.groups.push(group);
         (self.groups.len() - 1) as u32

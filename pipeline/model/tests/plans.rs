@@ -267,6 +267,16 @@ fn own_labels_win_over_the_groups_and_all_are_sorted() {
 }
 
 #[test]
+fn many_groups_are_found_again() {
+    let interner = Interner::new();
+    let mut builder = ShapeBuilder::new(&interner);
+    let first: Vec<u32> = (0..200).map(|n| builder.group(group(&n.to_string()))).collect();
+    let again: Vec<u32> = (0..200).map(|n| builder.group(group(&n.to_string()))).collect();
+    assert_eq!(first, (0..200).collect::<Vec<u32>>());
+    assert_eq!(first, again);
+}
+
+#[test]
 fn a_target_that_ends_ends_its_series() {
     let (plan, interner, _) = plan(vec![Arc::new(Attach)]);
     let input = shape(&interner, "a:1", &[(&gauge("g"), &[])]);
