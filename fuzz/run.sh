@@ -9,7 +9,10 @@ shift
 for target in "$@"; do
     echo "== $target"
     new=$(mktemp -d)
-    RUSTC_BOOTSTRAP=1 cargo fuzz run "$target" "$new" "fuzz/corpus/$target" -- \
+    features=
+    [ "$target" = config ] && features="--features config"
+    # shellcheck disable=SC2086 # no features are no words
+    RUSTC_BOOTSTRAP=1 cargo fuzz run $features "$target" "$new" "fuzz/corpus/$target" -- \
         -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1
     rm -r "$new"
 done

@@ -65,7 +65,11 @@ pub(crate) fn build(document: &Document, telemetry: &Telemetry) -> Result<Built,
     let mut found = Diagnostics::new();
     let admin = match document.section(&["admin"]) {
         None => AdminSettings::default(),
-        Some(section) => found.keep(section.decode()).unwrap_or_default(),
+        Some(section) => {
+            let admin: AdminSettings = found.keep(section.decode()).unwrap_or_default();
+            found.keep(admin.check(&section));
+            admin
+        }
     };
     match found.keep(pipeline_engine::build(document, &crate::components::factories(), telemetry)) {
         Some((graph, warnings)) if !found.has_errors() => Ok(Built { graph, admin, warnings }),

@@ -1,4 +1,5 @@
 //! What the fuzz targets check. The corpora are replayed by plain tests, which include these files.
 
+#[cfg(feature = "config")]
 pub mod config;
 pub mod scrape;

@@ -100,3 +100,53 @@ fn a_wrong_token_gets_401_and_a_right_one_its_models() {
     assert_eq!(value(&only, "baseten_replicas_active", &[("model_id", "a")]), Some(1.0));
     assert!(!only.contains("model_id=\"b\""), "{only}");
 }
+
+#[test]
+fn a_page_cannot_claim_to_be_another_deployment() {
+    let page = "# TYPE a gauge\na{job=\"evil\",instance=\"evil\",deployment_id=\"evil\",model_id=\"evil\"} 1\n\
+        # TYPE vllm:num_requests_running gauge\n\
+        vllm:num_requests_running{model_name=\"m\",engine=\"0\",deployment_id=\"evil\",replica=\"evil\",model_id=\"evil\"} 7\n";
+    let address = serve(page.to_owned());
+    let receiver = format!(
+        "[[receivers.engines.static]]\ntargets = [\"{address}\"]\n\
+         labels = {{ deployment_id = \"d\", replica = \"r\", model_id = \"m1\" }}\n"
+    );
+    let agent = Agent::start(&config(&receiver));
+    let page = agent.page_when("both series", |page| page.contains("num_requests_running{"));
+    let labels = [("deployment_id", "d"), ("replica", "r")];
+    assert_eq!(value(&page, "vllm:num_requests_running", &labels), Some(7.0), "{page}");
+    assert_eq!(
+        value(&page, "a", &[("deployment_id", "d"), ("model_id", "m1"), ("instance", &address)]),
+        Some(1.0),
+        "{page}"
+    );
+    for sample in testkit::samples(&page) {
+        for name in ["job", "instance", "deployment_id", "replica", "model_id"] {
+            assert_ne!(sample.labels.get(name).map(String::as_str), Some("evil"), "{sample:?}");
+        }
+    }
+}
+
+#[test]
+fn a_token_for_a_model_shows_its_engines() {
+    let engines = engines(2);
+    let statics: String = (0..2)
+        .map(|n| {
+            format!(
+                "[[receivers.engines.static]]\ntargets = [\"{}\"]\nlabels = {{ model_id = \"m{n}\", deployment_id = \"d{n}\" }}\n",
+                engines.address(n)
+            )
+        })
+        .collect();
+    let config = config(&statics).replace(
+        "[pipelines.metrics]",
+        "[[exporters.prometheus.tokens]]\ntoken = \"only-m1\"\nmodel_ids = [\"m1\"]\n[pipelines.metrics]",
+    );
+    let agent = Agent::start(&config);
+    let page = wait_until("the engine of the model", PATIENCE, || {
+        let page =
+            get_with(&agent.exposition, "/metrics", &[("Authorization", "Bearer only-m1")])?.body;
+        value(&page, "vllm:num_requests_running", &[("deployment_id", "d1")]).map(|_| page)
+    });
+    assert!(!page.contains("deployment_id=\"d0\""), "{page}");
+}

@@ -111,6 +111,24 @@ fn a_wrong_configuration_is_code_4_with_every_error_located() {
 }
 
 #[test]
+fn addresses_that_are_none_are_found_before_anything_starts() {
+    let config = crate::agent::config("targets = [\"127.0.0.1:1\"]")
+        .replace("[admin]\nlisten = \"127.0.0.1:0\"", "[admin]\nlisten = \"nonsense\"")
+        .replace(
+            "[exporters.prometheus]\nlisten = \"127.0.0.1:0\"",
+            "[exporters.prometheus]\nlisten = \"1.2.3.4\"",
+        );
+    for command in ["check", "run"] {
+        let (code, _, err) = run_with(&config, &[command]);
+        assert_eq!(code, 4, "{err}");
+        assert!(
+            err.contains("nonsense") && err.contains("1.2.3.4") && err.contains("2 errors"),
+            "{err}"
+        );
+    }
+}
+
+#[test]
 fn warnings_fail_only_when_denied() {
     let config = "[receivers.engines]\ntype = \"prometheus\"\ntargets = [\"127.0.0.1:1\"]\n[exporters.prometheus]\n\
         [exporters.debug]\n[pipelines.metrics]\nreceivers = [\"engines\"]\nexporters = [\"prometheus\"]\n";
