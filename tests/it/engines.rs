@@ -46,7 +46,9 @@ fn an_engine_on_this_host_is_found_without_configuration() {
     let truth = engines.fleet.truth(0);
     let tokens = value(&page, "vllm:generation_tokens_total", &[]).unwrap();
     assert_eq!(tokens, truth.generation_tokens as f64);
-    assert!(agent.telemetry().contains("engine=\"vllm\""), "the verdict is told");
+    let own = agent.telemetry();
+    assert!(own.contains("engine=\"vllm\""), "the verdict is told");
+    assert!(value(&own, "inferometer_scrape_layouts", &[]).is_some());
 }
 
 /// Names that a dashboard would ask for, which must not change their series while engines are upgraded below.

@@ -139,6 +139,11 @@ impl Fleet {
         }
     }
 
+    /// Keeps the shared layouts to those in use.
+    pub(super) fn tidy(&self) {
+        self.shared.counts.tidy(&self.shared.layouts);
+    }
+
     /// Tells what of the last minute was too much for a line each.
     pub(super) fn sum_up(&self) {
         self.shared.budget.sum_up();

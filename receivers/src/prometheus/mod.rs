@@ -22,6 +22,7 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use pipeline_component::telemetry::table;
@@ -51,6 +52,8 @@ const IN_FLIGHT_MAX: usize = 512;
 
 /// Open files that a process may have where the system does not say.
 const OPEN_FILES_DEFAULT: usize = 1024;
+/// How often layouts that nobody has any more are let go.
+const TIDY_EVERY: Duration = Duration::from_secs(10);
 
 /// The receiver.
 pub struct Prometheus {
@@ -168,6 +171,7 @@ impl Prometheus {
     async fn run(self: Box<Self>, mut fleet: Fleet, stop: Shutdown) {
         let (out, mut found) = watch::channel(Found::default());
         let mut providers = self.discover(&out, &stop);
+        let mut tidying = tokio::time::interval(TIDY_EVERY);
         let mut minutes = tokio::time::interval(failure::BURST_EVERY);
         fleet.apply(&Found::default()).await;
         loop {
@@ -185,6 +189,7 @@ impl Prometheus {
                 }
                 () = fleet.watch() => {}
                 _ = minutes.tick() => fleet.sum_up(),
+                _ = tidying.tick() => fleet.tidy(),
             }
         }
         fleet.close().await;

@@ -65,6 +65,8 @@ pub(super) struct Counts {
     uncached: Counter,
     duplicates: Counter,
     incomplete: Counter,
+    layouts: Gauge,
+    layout_bytes: Gauge,
 }
 
 impl Counts {
@@ -85,8 +87,18 @@ impl Counts {
             uncached: pages("uncached"),
             duplicates: dropped("duplicate"),
             incomplete: dropped("incomplete"),
+            layouts: telemetry.gauge(&table::SCRAPE_LAYOUTS, &[]),
+            layout_bytes: telemetry.gauge(&table::SCRAPE_LAYOUT_BYTES, &[]),
             telemetry: telemetry.clone(),
         }
+    }
+
+    /// Lets go of layouts that no target has any more, and shows what is left.
+    pub(super) fn tidy(&self, layouts: &Layouts) {
+        layouts.sweep();
+        let stats = layouts.stats();
+        self.layouts.set(stats.layouts as f64);
+        self.layout_bytes.set(stats.bytes as f64);
     }
 
     fn page(&self, stats: &PageStats) {

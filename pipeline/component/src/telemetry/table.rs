@@ -75,6 +75,9 @@ definitions! {
         "Pages read by path: cached layout, patched layout, full parse.";
     SCRAPE_DROPPED = Counter "scrape_dropped_samples_total" "{sample}" ["component", "reason"]
         "Samples of a page that were not taken.";
+    SCRAPE_LAYOUTS = Gauge "scrape_layouts" "{layout}" ["component"]
+        "Distinct page layouts that are remembered; equal pages of many targets share one.";
+    SCRAPE_LAYOUT_BYTES = Gauge "scrape_layout_bytes" "By" ["component"] "Bytes of those layouts.";
     TARGETS = Gauge "targets" "{target}" ["component"] "Targets that are scraped.";
     TARGET_UP = Gauge "target_up" "1" ["component", "target"] "1 if the last scrape succeeded.";
     TARGET_FAILING = Gauge "target_failing" "1" ["component", "target", "cause"]
