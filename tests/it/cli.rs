@@ -129,6 +129,15 @@ fn addresses_that_are_none_are_found_before_anything_starts() {
 }
 
 #[test]
+fn a_component_that_nobody_uses_is_checked_as_well() {
+    let config = "[receivers.engines]\ntype = \"prometheus\"\ntargets = [\"127.0.0.1:1\"]\n[exporters.debug]\n\
+        [exporters.prometheus]\nlisten = \"127.0.0.1:94640\"\n[pipelines.metrics]\nreceivers = [\"engines\"]\nexporters = [\"debug\"]\n";
+    let (code, _, err) = run_with(config, &["check"]);
+    assert_eq!(code, 4, "{err}");
+    assert!(err.contains("94640") && err.contains("1 error, 1 warning"), "{err}");
+}
+
+#[test]
 fn warnings_fail_only_when_denied() {
     let config = "[receivers.engines]\ntype = \"prometheus\"\ntargets = [\"127.0.0.1:1\"]\n[exporters.prometheus]\n\
         [exporters.debug]\n[pipelines.metrics]\nreceivers = [\"engines\"]\nexporters = [\"prometheus\"]\n";

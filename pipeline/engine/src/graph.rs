@@ -336,11 +336,19 @@ impl Builder<'_> {
         nodes
     }
 
-    fn warn_unused<B>(&mut self, kind: &str, configured: &BTreeMap<String, Configured<'_, B>>) {
+    fn warn_unused<B>(
+        &mut self,
+        kind: &'static str,
+        configured: &BTreeMap<String, Configured<'_, B>>,
+    ) {
         for (name, component) in configured.iter().filter(|(_, component)| !component.used) {
-            // Its own mistakes are told too: it was written to be used.
-            let checked = (component.factory.effective)(&component.section);
-            self.found.keep(checked.map(drop));
+            // Its own mistakes are told too: it was written to be used. What is made here is dropped again, and counts
+            // with a registry of its own.
+            let telemetry = Telemetry::default();
+            let settings =
+                Settings { telemetry, ..self.settings(kind, component.factory.type_name, name) };
+            let built = (component.factory.build)(&component.section, settings);
+            self.found.keep(built.map(drop));
             self.found.push(component.section.warning(
                 &[],
                 codes::UNUSED,

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::error;
 
-use crate::queue::ExporterQueue;
+use crate::queue::{Entry, ExporterQueue};
 
 /// Batches that may wait for one worker. A receiver waits for its own batch, so this bounds senders, not bytes.
 const WORKER_QUEUE: usize = 64;
@@ -201,7 +201,7 @@ impl Worker {
         let (source, points, ended) = (batch.source, batch.points() as u64, batch.ended);
         self.counts.points_in.add(points);
         self.counts.waiting.set(self.jobs.len() as f64);
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.process(batch)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.process(batch, points)));
         if outcome.is_err() {
             // What the panic left half done is this source's alone, but for compute steps, which are made anew.
             self.plans.remove(&source);
@@ -219,8 +219,8 @@ impl Worker {
         _ = done.send(());
     }
 
-    fn process(&mut self, batch: Batch) {
-        let taken = batch.points() as u64;
+    /// Runs the steps on `batch`, which has `taken` points, and hands what comes out to the exporters.
+    fn process(&mut self, batch: Batch, taken: u64) {
         let mut given = 0;
         let segments = Arc::clone(&self.segments);
         let mut batches = vec![batch];
@@ -239,9 +239,10 @@ impl Worker {
             batches = out;
         }
         for batch in batches {
-            given += batch.points() as u64;
+            let entry = Entry::new(batch);
+            given += entry.points() as u64;
             for exporter in self.exporters.iter() {
-                exporter.push(batch.clone());
+                exporter.push(entry.clone());
             }
         }
         self.counts.points_out.add(given);

@@ -11,9 +11,33 @@ use tokio::sync::Notify;
 /// Bytes a queue may hold.
 pub(crate) const QUEUE_BYTES_MAX: usize = 64 << 20;
 
+/// A batch and its sizes, which are counted once: with marks that is a scan of all rows.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    batch: Batch,
+    bytes: usize,
+    points: usize,
+}
+
+impl Entry {
+    pub(crate) fn new(batch: Batch) -> Self {
+        Self { bytes: batch.bytes(), points: batch.points(), batch }
+    }
+
+    /// Points of the batch.
+    pub(crate) fn points(&self) -> usize {
+        self.points
+    }
+
+    /// The batch.
+    pub(crate) fn batch(&self) -> &Batch {
+        &self.batch
+    }
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
-    batches: VecDeque<Batch>,
+    batches: VecDeque<Entry>,
     bytes: usize,
     points: usize,
     /// Points of the batch that was handed out last, until the next is asked for: its fate is not known yet.
@@ -58,18 +82,18 @@ impl ExporterQueue {
         self.points.set(waiting.points as f64);
     }
 
-    /// Takes `batch`; drops the oldest while over the limit. A batch larger than the whole queue is taken alone.
-    pub(crate) fn push(&self, batch: Batch) {
+    /// Takes a batch; drops the oldest while over the limit. A batch larger than the whole queue is taken alone.
+    pub(crate) fn push(&self, entry: Entry) {
         let mut waiting = self.lock();
         if waiting.closed {
-            self.dropped_shutdown.add(batch.points() as u64);
+            self.dropped_shutdown.add(entry.points as u64);
             return;
         }
-        waiting.bytes += batch.bytes();
-        waiting.points += batch.points();
-        waiting.batches.push_back(batch);
+        waiting.bytes += entry.bytes;
+        waiting.points += entry.points;
+        waiting.batches.push_back(entry);
         while waiting.bytes > self.bytes_max && waiting.batches.len() > 1 {
-            self.dropped_full.add(waiting.take().map_or(0, |batch| batch.points()) as u64);
+            self.dropped_full.add(waiting.take().map_or(0, |entry| entry.points) as u64);
         }
         self.show(&waiting);
         drop(waiting);
@@ -78,15 +102,15 @@ impl ExporterQueue {
 
     /// The next batch, in order; `None` once closed and empty. Asking says that the one before is settled: delivered
     /// or counted as lost. One caller at a time. Cancel safe.
-    pub(crate) async fn pop(&self) -> Option<Batch> {
+    pub(crate) async fn pop(&self) -> Option<Entry> {
         loop {
             {
                 let mut waiting = self.lock();
                 waiting.in_flight = 0;
-                if let Some(batch) = waiting.take() {
-                    waiting.in_flight = batch.points();
+                if let Some(entry) = waiting.take() {
+                    waiting.in_flight = entry.points;
                     self.show(&waiting);
-                    return Some(batch);
+                    return Some(entry);
                 }
                 if waiting.closed {
                     return None;
@@ -115,10 +139,10 @@ impl ExporterQueue {
 }
 
 impl Waiting {
-    fn take(&mut self) -> Option<Batch> {
-        let batch = self.batches.pop_front()?;
-        self.bytes -= batch.bytes();
-        self.points -= batch.points();
-        Some(batch)
+    fn take(&mut self) -> Option<Entry> {
+        let entry = self.batches.pop_front()?;
+        self.bytes -= entry.bytes;
+        self.points -= entry.points;
+        Some(entry)
     }
 }

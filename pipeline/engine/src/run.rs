@@ -121,12 +121,12 @@ async fn export_loop(
     let panicked = telemetry.counter(&table::EXPORTER_DROPPED, &[("reason", "panic")]);
     let seconds = telemetry.seconds(&table::EXPORT_SECONDS, &[]);
     let limiter = RateLimiter::default();
-    while let Some(batch) = queue.pop().await {
-        let points = batch.points() as u64;
+    while let Some(entry) = queue.pop().await {
+        let points = entry.points() as u64;
         let mut pause = RETRY_MIN;
         loop {
             let began = Instant::now();
-            let outcome = AssertUnwindSafe(exporter.export(&batch)).catch_unwind().await;
+            let outcome = AssertUnwindSafe(exporter.export(entry.batch())).catch_unwind().await;
             seconds.observe(began.elapsed());
             match outcome {
                 Ok(Ok(())) => {

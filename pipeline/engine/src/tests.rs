@@ -17,7 +17,7 @@ use pipeline_model::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::queue::ExporterQueue;
+use crate::queue::{Entry, ExporterQueue};
 use crate::{Graph, Status, build, run};
 
 /// What every test component can be told.
@@ -363,19 +363,19 @@ fn a_full_queue_drops_the_oldest_and_says_so() {
     let batch = |n: f64| Batch::new(SourceId::next(), Arc::clone(&shape), 1, vec![Slot::double(n)]);
     let telemetry = Telemetry::default();
     let queue = ExporterQueue::new(batch(0.0).bytes() * 3, &telemetry);
-    (0..10).for_each(|n| queue.push(batch(f64::from(n))));
+    (0..10).for_each(|n| queue.push(Entry::new(batch(f64::from(n)))));
     assert_eq!(count(&telemetry, "inferometer_exporter_queue_points", &[]), 3.0);
     assert_eq!(
         count(&telemetry, "inferometer_exporter_dropped_points_total", &[("reason", "queue_full")]),
         7.0
     );
     queue.close();
-    queue.push(batch(11.0));
+    queue.push(Entry::new(batch(11.0)));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let rest: Vec<f64> = runtime.block_on(async {
         let mut rest = Vec::new();
-        while let Some(batch) = queue.pop().await {
-            rest.push(batch.values[0].as_double());
+        while let Some(entry) = queue.pop().await {
+            rest.push(entry.batch().values[0].as_double());
         }
         rest
     });
