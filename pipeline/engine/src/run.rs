@@ -126,7 +126,9 @@ async fn export_loop(
         let mut pause = RETRY_MIN;
         loop {
             let began = Instant::now();
-            let outcome = AssertUnwindSafe(exporter.export(entry.batch())).catch_unwind().await;
+            // Within the block, because an exporter may do its work before it gives its future.
+            let attempt = async { exporter.export(entry.batch()).await };
+            let outcome = AssertUnwindSafe(attempt).catch_unwind().await;
             seconds.observe(began.elapsed());
             match outcome {
                 Ok(Ok(())) => {

@@ -161,6 +161,7 @@ impl Exporter for Sink {
     }
 
     fn export<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<(), ExportError>> {
+        assert_ne!(self.told.fails, "panic early", "told to panic");
         Box::pin(async move {
             let attempt = {
                 let mut attempts = self.attempts.lock().unwrap();
@@ -262,20 +263,29 @@ async fn a_panic_costs_its_batch_and_nothing_else() {
         [exporters.panic_bad]
         type = 'sink'
         fails = 'panic'
+        [exporters.panic_early]
+        type = 'sink'
+        fails = 'panic early'
         [pipelines.bad]
         receivers = ['source']
         processors = ['step']
         exporters = ['panic_good']
         [pipelines.good]
         receivers = ['source']
-        exporters = ['panic_good', 'panic_bad']";
+        exporters = ['panic_good', 'panic_bad', 'panic_early']";
     let (telemetry, ended) = run_for(text, Duration::from_secs(5)).await;
     ended.unwrap();
     assert_eq!(seen("panic_good"), [0.0, 1.0, 2.0]);
     let lost = [("pipeline", "bad"), ("reason", "panic")];
     assert_eq!(count(&telemetry, "inferometer_pipeline_dropped_points_total", &lost), 3.0);
-    let lost = [("component", "exporters.panic_bad"), ("reason", "panic")];
-    assert_eq!(count(&telemetry, "inferometer_exporter_dropped_points_total", &lost), 3.0);
+    for name in ["exporters.panic_bad", "exporters.panic_early"] {
+        let lost = [("component", name), ("reason", "panic")];
+        assert_eq!(
+            count(&telemetry, "inferometer_exporter_dropped_points_total", &lost),
+            3.0,
+            "{name}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]
