@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use pipeline_config::similar;
 use pipeline_engine::Service;
-use pipeline_model::{CONTRACT, Contract, ContractMetric, label_values};
+use pipeline_model::{CONTRACT, Contract, ContractMetric, EXTENSIONS, label_values};
 use serde_json::json;
 
 use crate::agent;
@@ -25,22 +25,22 @@ fn contract(global: &Global) -> Result<Contract, Exit> {
     }
 }
 
-/// Lists every metric of the contract.
+/// Lists every metric of the contract, then what goes beyond it.
 pub(crate) fn list(global: &Global) -> Exit {
     let contract = match contract(global) {
         Ok(contract) => contract,
         Err(exit) => return exit,
     };
     if global.json {
-        let rows: Vec<_> = CONTRACT.iter().map(|metric| row(&contract, metric)).collect();
+        let rows: Vec<_> = ContractMetric::all().map(|metric| row(&contract, metric)).collect();
         return answer(&serde_json::Value::Array(rows).to_string());
     }
-    let lines: Vec<String> = CONTRACT
-        .iter()
-        .map(|m| {
-            format!("{:<52} {:<9} {:<13} {}", contract.name(m), m.kind.as_str(), m.unit, m.help)
-        })
-        .collect();
+    let line = |m: &ContractMetric| {
+        format!("{:<52} {:<9} {:<13} {}", contract.name(m), m.kind.as_str(), m.unit, m.help)
+    };
+    let mut lines: Vec<String> = CONTRACT.iter().map(line).collect();
+    lines.push("\nBeyond the contract, off until a processor's `extended` is set:\n".to_owned());
+    lines.extend(EXTENSIONS.iter().map(line));
     answer(&lines.join("\n"))
 }
 
@@ -55,6 +55,7 @@ fn row(contract: &Contract, metric: &ContractMetric) -> serde_json::Value {
         "help": metric.help,
         "source": metric.source,
         "graph": metric.graph,
+        "extension": metric.is_extension(),
     })
 }
 
@@ -64,9 +65,11 @@ pub(crate) fn explain(global: &Global, name: &str) -> Exit {
         Ok(contract) => contract,
         Err(exit) => return exit,
     };
-    let found = contract.find(name).or_else(|| CONTRACT.iter().find(|metric| metric.name == name));
+    let found =
+        contract.find(name).or_else(|| ContractMetric::all().find(|metric| metric.name == name));
     let Some(metric) = found else {
-        let names: Vec<String> = CONTRACT.iter().map(|metric| contract.name(metric)).collect();
+        let names: Vec<String> =
+            ContractMetric::all().map(|metric| contract.name(metric)).collect();
         let hint = similar(name, names.iter().map(String::as_str))
             .map(|near| format!("; did you mean `{near}`?"))
             .unwrap_or_default();
@@ -82,14 +85,18 @@ pub(crate) fn explain(global: &Global, name: &str) -> Exit {
 }
 
 fn page(contract: &Contract, metric: &ContractMetric) -> String {
+    let graph = if metric.is_extension() {
+        "none: beyond the contract, off until a processor's `extended` is set"
+    } else {
+        metric.graph
+    };
     let mut text = format!(
-        "{}\n  {}\n\n  type    {}\n  unit    {}\n  source  {}\n  graph   {}\n  labels\n",
+        "{}\n  {}\n\n  type    {}\n  unit    {}\n  source  {}\n  graph   {graph}\n  labels\n",
         contract.name(metric),
         metric.help,
         metric.kind.as_str(),
         metric.unit,
-        metric.source,
-        metric.graph
+        metric.source
     );
     let required: Vec<&str> = metric.required_names().collect();
     for label in metric.label_names() {

@@ -1,10 +1,10 @@
-//! The contract from end to end: a page with every metric of it goes in, and exactly the contract comes out.
+//! The contract from end to end: a page with every metric of it, and beyond it, goes in, and exactly that comes out.
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
-use pipeline_model::{CONTRACT, Contract, ContractMetric, ContractType, LabelGroup};
+use pipeline_model::{Contract, ContractMetric, ContractType, LabelGroup};
 use testkit::samples;
 
 use crate::agent::{Agent, config};
@@ -43,7 +43,7 @@ fn own_labels(metric: &ContractMetric) -> String {
 /// A page with one series of every metric, without the labels that the pipeline attaches.
 fn source_page(contract: &Contract) -> String {
     let mut page = String::new();
-    for metric in CONTRACT {
+    for metric in ContractMetric::all() {
         let (name, labels) = (contract.name(metric), own_labels(metric));
         page.push_str(&format!(
             "# HELP {name} somebody else's words\n# TYPE {name} {}\n",
@@ -89,10 +89,10 @@ fn check(prefix: &str, with_environment: bool) {
         ""
     };
     let agent = agent_for(&contract, prefix, environment);
-    let last = contract.name(CONTRACT.last().unwrap());
+    let last = contract.name(ContractMetric::all().last().unwrap());
     let page = agent.page_when("the contract on the exposition", |page| page.contains(&last));
     let all = samples(&page);
-    for metric in CONTRACT {
+    for metric in ContractMetric::all() {
         let name = contract.name(metric);
         assert!(
             page.contains(&format!("# TYPE {name} {}\n", metric.kind.as_str())),

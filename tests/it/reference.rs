@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use expect_test::expect_file;
 use pipeline_component::{Factory, telemetry};
 use pipeline_config::reference;
-use pipeline_model::{CONTRACT, Contract, label_values};
+use pipeline_model::{CONTRACT, Contract, ContractMetric, EXTENSIONS, label_values};
 
 fn page<B>(out: &mut String, factory: &Factory<B>) {
     let Factory { type_name, stability, .. } = factory;
@@ -67,31 +67,32 @@ fn settings_of_the_process() {
     expect_file!["../../docs/reference/process.md"].assert_eq(&out);
 }
 
+/// One row of the table of metrics.
+fn metric_row(out: &mut String, contract: &Contract, metric: &ContractMetric) {
+    let required: Vec<&str> = metric.required_names().collect();
+    let labels: Vec<String> = metric
+        .label_names()
+        .map(
+            |name| {
+                if required.contains(&name) { format!("`{name}`") } else { format!("`{name}`?") }
+            },
+        )
+        .collect();
+    let (name, kind) = (contract.name(metric), metric.kind.as_str());
+    let source = metric.source.replace('|', "or");
+    let (unit, labels, help) = (metric.unit, labels.join(" "), metric.help);
+    writeln!(out, "| `{name}` | {kind} | `{unit}` | {labels} | {help} | {source} |").unwrap();
+}
+
+const METRICS_HEAD: &str =
+    "| metric | type | unit | labels | meaning | source |\n|---|---|---|---|---|---|\n";
+
 #[test]
 fn the_contract() {
     let contract = Contract::default();
     let mut out = "# The metric contract\n\nMade from the table in code; do not edit. The prefix is `service.metric_prefix`.\n\n".to_owned();
-    out.push_str(
-        "| metric | type | unit | labels | meaning | source |\n|---|---|---|---|---|---|\n",
-    );
-    for metric in CONTRACT {
-        let required: Vec<&str> = metric.required_names().collect();
-        let labels: Vec<String> =
-            metric
-                .label_names()
-                .map(|name| {
-                    if required.contains(&name) {
-                        format!("`{name}`")
-                    } else {
-                        format!("`{name}`?")
-                    }
-                })
-                .collect();
-        let (name, kind) = (contract.name(metric), metric.kind.as_str());
-        let source = metric.source.replace('|', "or");
-        let (unit, labels, help) = (metric.unit, labels.join(" "), metric.help);
-        writeln!(out, "| `{name}` | {kind} | `{unit}` | {labels} | {help} | {source} |").unwrap();
-    }
+    out.push_str(METRICS_HEAD);
+    CONTRACT.iter().for_each(|metric| metric_row(&mut out, &contract, metric));
     out.push_str(
         "\nLabels with `?` are there only when the deployment is tied to an environment.\n\n",
     );
@@ -102,10 +103,16 @@ fn the_contract() {
         "- `status_code`: the three-digit HTTP code; a WebSocket's close code, or the HTTP code when the upgrade \
          never completed; gRPC's numeric status.\n\nHistogram bounds that this program chooses itself:\n\n",
     );
-    for metric in CONTRACT.iter().filter(|metric| metric.buckets.is_some()) {
+    for metric in ContractMetric::all().filter(|metric| metric.buckets.is_some()) {
         let bounds: Vec<String> = metric.buckets.unwrap().iter().map(f64::to_string).collect();
         writeln!(out, "- `{}`: {}", contract.name(metric), bounds.join(" ")).unwrap();
     }
+    out.push_str(
+        "\n## Beyond the contract\n\nOff until a processor's `extended` is set. Types, units and labels are held to as \
+         strictly as the contract's.\n\n",
+    );
+    out.push_str(METRICS_HEAD);
+    EXTENSIONS.iter().for_each(|metric| metric_row(&mut out, &contract, metric));
     expect_file!["../../docs/reference/metrics.md"].assert_eq(&out);
 }
 

@@ -270,6 +270,9 @@ impl Worker {
 
     fn forget_idle(&mut self) {
         self.plans.retain(|_, state| state.seen.elapsed() < SOURCE_IDLE_MAX);
+        for compute in self.computes.iter_mut().flatten() {
+            compute.sweep(SOURCE_IDLE_MAX);
+        }
         self.counts.waiting.set(self.jobs.len() as f64);
         self.show_sources();
     }

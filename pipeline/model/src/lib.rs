@@ -22,8 +22,8 @@ mod text;
 
 pub use batch::{Batch, Exemplar, Extras, Mark, STALE_NAN_BITS, Slot, SourceId, Starts};
 pub use contract::{
-    CONTRACT, Contract, ContractMetric, ContractType, DEFAULT_PREFIX, ENGINE_LABELS, LabelGroup,
-    label_values,
+    CONTRACT, Contract, ContractMetric, ContractType, DEFAULT_PREFIX, ENGINE_LABELS, EXTENSIONS,
+    LabelGroup, label_values,
 };
 pub use exponential::{ExponentialBuckets, ExponentialPoint};
 pub use intern::{Interner, InternerStats};

@@ -1,6 +1,7 @@
 //! [`Plan`]: a row of reshape steps, folded into as few programs as possible and remembered per source.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::program::{Program, State, compose};
 use crate::reshape::{Context, Held, Reshape, Reshaped, RowPlan};
@@ -11,6 +12,12 @@ use crate::{Batch, Interner, MetadataStore, Shape};
 pub trait Compute: Send {
     /// Takes `batch` and puts out none, one or several.
     fn compute(&mut self, batch: Batch, out: &mut Vec<Batch>);
+
+    /// Lets go of sources that have been silent for `idle`. Called now and then; a source that says nothing any more
+    /// without ending must not stay for ever.
+    fn sweep(&mut self, idle: Duration) {
+        let _ = idle;
+    }
 }
 
 /// Consecutive reshape steps of a pipeline, with what they need to be planned.

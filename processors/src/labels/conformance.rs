@@ -1,12 +1,11 @@
-//! Walks the contract: every metric of it, however noisy its source, leaves `pod_id` and `labels` exactly as promised.
+//! Walks the contract and what goes beyond it: every metric, however noisy its source, leaves `pod_id` and `labels` exactly as promised.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pipeline_component::Settings;
 use pipeline_model::{
-    Bounds, CONTRACT, Contract, ContractMetric, ContractType, Entity, Kind, LabelGroup, Labels,
-    Shape,
+    Bounds, Contract, ContractMetric, ContractType, Entity, Kind, LabelGroup, Labels, Shape,
 };
 
 use super::AttachLabels;
@@ -77,7 +76,7 @@ fn walk(prefix: &str, environment: bool) {
     facts(&settings, environment);
     let mut steps = build::<PodId>("key = 'an example key, not a secret'", &settings).unwrap();
     steps.extend(build::<AttachLabels>("strict = true", &settings).unwrap());
-    for row in CONTRACT {
+    for row in ContractMetric::all() {
         let input = source(&settings, row);
         let output = Pipeline::new(steps.clone(), &settings).apply(&input, |slot| slot as f64);
         let name = settings.contract.name(row);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use pipeline_model::{
-    CONTRACT, ContractMetric, ContractType, Fold, Group, Hint, Kind, Label, Labels, Metric, Number,
-    Resource, Str, Temporality, Value,
+    ContractMetric, ContractType, Fold, Group, Hint, Kind, Label, Labels, Metric, Number, Resource,
+    Str, Temporality, Value,
 };
 
 use super::resolve::{DEPLOYMENT, IDS, MODEL_ID, REPLICA};
@@ -59,7 +59,7 @@ pub(super) fn is_claim(name: &str) -> bool {
     while let Some(rest) = exported(bare) {
         bare = rest;
     }
-    bare.len() < name.len() && CONTRACT.iter().any(|row| row.label_names().any(|n| n == bare))
+    bare.len() < name.len() && ContractMetric::all().any(|row| row.label_names().any(|n| n == bare))
 }
 
 /// The resource of `group`, with the id of the model where `labels` do not say it: series that do not show it can

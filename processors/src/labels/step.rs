@@ -8,8 +8,8 @@ use foldhash::HashMap as FastMap;
 use pipeline_component::Settings;
 use pipeline_component::telemetry::{Telemetry, table};
 use pipeline_model::{
-    CONTRACT, Context, Contract, Feed, Fold, Group, Label, Labels, Metric, PushError, Reshape,
-    Reshaped, Series, Shape, Str, Value, label_values,
+    Context, Contract, ContractMetric, Feed, Fold, Group, Label, Labels, Metric, PushError,
+    Reshape, Reshaped, Series, Shape, Str, Value, label_values,
 };
 use tracing::warn;
 
@@ -112,12 +112,11 @@ impl Step {
         if let Some(known) = run.metrics.get(&Arc::as_ptr(metric)) {
             return Rc::clone(known);
         }
-        let after = CONTRACT.len() as u16;
+        let after = ContractMetric::all().count() as u16;
         let (class, set) = match self.contract.find(&metric.name) {
             // Metrics with equal label groups share their sets: the first of them gives the key.
             Some(row) => {
-                let set = CONTRACT
-                    .iter()
+                let set = ContractMetric::all()
                     .position(|first| first.labels == row.labels)
                     .unwrap_or_default();
                 (Class::Contract(row), set as u16)
