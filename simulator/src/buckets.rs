@@ -128,6 +128,12 @@ pub(crate) const SGLANG_IMBALANCE: &[f64] =
 pub(crate) const SGLANG_SYNC_WAIT: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
 
+/// The project's own bounds of tokens per second and request.
+pub(crate) const CONTRACT_SPEED: &[f64] = &[
+    0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 75.0, 100.0,
+    125.0, 150.0, 200.0, 300.0, 500.0, 1000.0,
+];
+
 /// Every bound of a time, in seconds.
 pub(crate) static SECONDS: LazyLock<Vec<f64>> = LazyLock::new(|| {
     union(&[
@@ -161,6 +167,16 @@ pub(crate) static COUNTS: LazyLock<Vec<f64>> = LazyLock::new(|| {
         SGLANG_GENERATION_0_4,
         SGLANG_IMBALANCE,
     ])
+});
+
+/// Every bound of a speed: the project's own, and what the engines' times per token are when turned over.
+pub(crate) static SPEEDS: LazyLock<Vec<f64>> = LazyLock::new(|| {
+    let turned: Vec<f64> = [VLLM_PER_TOKEN, VLLM_PER_TOKEN_V0, SGLANG_PER_TOKEN]
+        .concat()
+        .into_iter()
+        .map(|seconds| 1.0 / seconds)
+        .collect();
+    union(&[CONTRACT_SPEED, &turned])
 });
 
 fn union(lists: &[&[f64]]) -> Vec<f64> {

@@ -1,6 +1,6 @@
 //! A record of observations at the union of all engines' bounds.
 
-use crate::buckets::{COUNTS, SECONDS};
+use crate::buckets::{COUNTS, SECONDS, SPEEDS};
 
 /// What kind of quantity a histogram holds; decides its bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub enum Unit {
     Seconds,
     /// Numbers of things.
     Count,
+    /// Tokens per second.
+    Speed,
 }
 
 /// Observations of one quantity. Cumulative counts are exact at every bound that some release uses for this unit.
@@ -26,6 +28,7 @@ impl Histogram {
         let bounds: &'static [f64] = match unit {
             Unit::Seconds => &SECONDS,
             Unit::Count => &COUNTS,
+            Unit::Speed => &SPEEDS,
         };
         Histogram { bounds, counts: vec![0; bounds.len() + 1], count: 0, sum: 0.0 }
     }
@@ -57,6 +60,11 @@ impl Histogram {
     /// Sum of the observed values.
     pub fn sum(&self) -> f64 {
         self.sum
+    }
+
+    /// The bounds at which [`Histogram::cumulative`] is exact, rising.
+    pub fn bounds(&self) -> &'static [f64] {
+        self.bounds
     }
 
     /// Observations at or below `bound`; exact where `bound` is one of the engines' bounds, else that of the next

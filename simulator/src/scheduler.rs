@@ -28,7 +28,6 @@ pub(crate) struct Report {
     pub(crate) batch_hit_rate: f64,
     pub(crate) accept_length: f64,
     pub(crate) accept_rate: f64,
-    pub(crate) sequence_tokens: u64,
     pub(crate) computed_tokens: u64,
     pub(crate) cached_tokens: u64,
     pub(crate) decode_tokens: u64,
@@ -122,6 +121,8 @@ impl Scheduler {
         Now {
             running: self.running.len() as u64,
             waiting: self.waiting.len() as u64,
+            sequence_tokens: self.running.iter().map(Request::tokens).sum(),
+            waiting_tokens: self.waiting.iter().map(Request::tokens).sum(),
             kv_used_tokens: self.used_blocks(0) * self.block_tokens,
             kv_capacity_tokens: self.blocks * self.block_tokens,
         }
@@ -170,6 +171,7 @@ impl Scheduler {
         let generated = self.emit();
         let truth = &mut self.truth[0];
         truth.steps += 1;
+        truth.in_flight_token_seconds += held as f64 * lasts;
         truth.step_tokens.observe((computed + generated) as f64);
         if computed > 0 {
             truth.prefill_seconds += lasts;
@@ -279,6 +281,7 @@ impl Scheduler {
                 let interval = self.clock - request.last_token;
                 truth.inter_event.observe(interval);
                 truth.inter_token.observe_times(interval / tokens as f64, tokens);
+                truth.token_speed.observe_times(tokens as f64 / interval, tokens);
             }
             request.generated += tokens;
             request.last_token = self.clock;
@@ -326,7 +329,6 @@ impl Scheduler {
             batch_hit_rate: ratio(hits as f64, (hits + computed) as f64),
             accept_length: if rounds > 0.0 { 1.0 + accepted / rounds } else { last.accept_length },
             accept_rate: if proposed > 0.0 { accepted / proposed } else { last.accept_rate },
-            sequence_tokens: self.running.iter().map(Request::tokens).sum(),
             computed_tokens: total(|truth| truth.prefill_computed_tokens),
             cached_tokens: total(|truth| truth.prefill_cached_tokens),
             decode_tokens: generation_tokens - total(|truth| truth.first_tokens),
@@ -391,7 +393,9 @@ fn record_end(truth: &mut Truth, request: &Request) {
     truth.finished_generation_tokens += request.generated;
     truth.finished_drafts += request.drafts;
     if request.generated > 1 {
-        truth.time_per_output_token.observe((last - first) / (request.generated - 1) as f64);
+        let (after_first, took) = ((request.generated - 1) as f64, last - first);
+        truth.time_per_output_token.observe(took / after_first);
+        truth.speed.observe(after_first / took);
     }
     truth.end_to_end.observe(last - request.arrived);
     truth.queue.observe(admitted - request.arrived);

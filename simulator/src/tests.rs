@@ -333,6 +333,59 @@ fn every_request_and_token_is_accounted_for() {
 }
 
 #[test]
+fn sglang_counts_verifications_and_the_token_they_add() {
+    for speculation in [None, Some(Speculation { draft_tokens: 3, acceptance: 0.7 })] {
+        let spec = EngineSpec { speculation, ..EngineSpec::new("test", Release::Sglang0_5_23) };
+        let mut engine = Engine::new(spec, START);
+        engine.advance(seconds(100.0));
+        let (truth, page) = (engine.truth(), Parsed::new(&engine.page()));
+        let proposed = if speculation.is_some() { 4.0 } else { 0.0 };
+        assert_eq!(page.sum("sglang:spec_num_draft_tokens", &[]), proposed);
+        assert_eq!(page.has("sglang:spec_verify_calls_total"), speculation.is_some());
+        if speculation.is_some() {
+            let calls = page.sum("sglang:spec_verify_calls_total", &[]) as u64;
+            assert_eq!(calls, truth.finished_drafts);
+            // What is neither a first token nor one that a verification added was accepted.
+            let accepted = truth.finished_generation_tokens - truth.finished_total() - calls;
+            let running_ones = truth.accepted_tokens - accepted;
+            assert!(running_ones * 10 < truth.accepted_tokens, "{running_ones}");
+        }
+    }
+}
+
+#[test]
+fn speeds_and_tokens_in_flight_are_kept_exactly() {
+    let mut engine = engine(Release::Vllm0_33_0);
+    let (mut sampled, mut steps) = (0.0, 0);
+    for _ in 0..20_000 {
+        engine.advance(seconds(0.005));
+        let now = engine.now()[0];
+        assert!(now.sequence_tokens <= now.kv_used_tokens);
+        assert!(now.kv_used_tokens < now.sequence_tokens + 16 * now.running.max(1));
+        assert_eq!(now.waiting_tokens > 0, now.waiting > 0);
+        sampled += now.sequence_tokens as f64 * 0.005;
+        steps += 1;
+    }
+    assert_eq!(steps, 20_000);
+    let truth = engine.truth();
+    // Samples between steps come close to what was added up step by step.
+    let error = truth.in_flight_token_seconds / sampled - 1.0;
+    assert!(sampled > 1e5 && error.abs() < 0.01, "{sampled} {error}");
+    assert_eq!(truth.speed.count(), truth.time_per_output_token.count());
+    assert_eq!(truth.token_speed.count(), truth.inter_token.count());
+    assert!(truth.speed.count() > 100 && truth.speed.count() <= truth.finished_total());
+    for (speeds, times) in
+        [(&truth.speed, &truth.time_per_output_token), (&truth.token_speed, &truth.inter_token)]
+    {
+        // A speed of at most 1/b is a time of at least b.
+        for bound in buckets::VLLM_PER_TOKEN {
+            assert!(speeds.bounds().contains(&(1.0 / bound)));
+            assert_eq!(speeds.cumulative(1.0 / bound), times.count() - times.cumulative(*bound));
+        }
+    }
+}
+
+#[test]
 fn speculation_emits_what_was_accepted_and_one() {
     let spec = EngineSpec {
         speculation: Some(Speculation { draft_tokens: 3, acceptance: 0.7 }),

@@ -130,6 +130,9 @@ truth! {
         decode_seconds,
         /// Time without any request.
         idle_seconds,
+        /// Tokens in flight added up over time, in token-seconds: prompt and generated tokens of the batch during each
+        /// step, times how long the step lasted. Its growth over a span of time divided by that span is the mean.
+        in_flight_token_seconds,
     }
     histograms {
         /// Arrival to first token, at the first token.
@@ -140,6 +143,12 @@ truth! {
         inter_token: Seconds,
         /// First to last token divided by the tokens after the first; finished requests with two tokens or more.
         time_per_output_token: Seconds,
+        /// Tokens per second of a request: the tokens after the first divided by the time from first to last; finished
+        /// requests with two tokens or more.
+        speed: Speed,
+        /// Tokens per second as each token saw it: tokens of an output event divided by the time since the event before,
+        /// once per token.
+        token_speed: Speed,
         /// Arrival to end, at the end.
         end_to_end: Seconds,
         /// Time waiting, at the end.
@@ -185,6 +194,10 @@ pub struct Now {
     pub running: u64,
     /// Requests in the queue.
     pub waiting: u64,
+    /// Prompt and generated tokens of the requests being decoded: what is in flight, not rounded to blocks.
+    pub sequence_tokens: u64,
+    /// Prompt and generated tokens of the requests in the queue.
+    pub waiting_tokens: u64,
     /// KV cache tokens in use, in whole blocks.
     pub kv_used_tokens: u64,
     /// KV cache tokens there are.

@@ -240,7 +240,7 @@ pub(crate) const NEW: &[Family] = &[
         view.report.batch_hit_rate
     }),
     gauge("sglang:decode_sum_seq_lens", "Tokens of all sequences.", |view| {
-        view.report.sequence_tokens as f64
+        view.report.now.sequence_tokens as f64
     }),
     gauge("sglang:token_usage", "KV cache in use, 1 is all.", usage),
     gauge("sglang:full_token_usage", "KV cache in use by full attention.", usage),
