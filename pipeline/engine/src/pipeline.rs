@@ -108,6 +108,8 @@ pub(crate) struct Worker {
     jobs: mpsc::Receiver<Job>,
     segments: Arc<[Segment]>,
     plans: HashMap<SourceId, SourceState>,
+    /// Sources that the batch at work ends: the one it came from, and those that compute steps derive from it.
+    ended: Vec<SourceId>,
     computes: Vec<Option<Box<dyn Compute>>>,
     exporters: Arc<[Arc<ExporterQueue>]>,
     counts: Counts,
@@ -141,6 +143,7 @@ pub(crate) fn pipeline(
                 jobs,
                 segments: Arc::clone(&segments),
                 plans: HashMap::default(),
+                ended: Vec::new(),
                 computes: made(&segments),
                 exporters: Arc::clone(&exporters),
                 counts: counts.clone(),
@@ -198,21 +201,25 @@ impl Worker {
 
     fn work(&mut self, job: Job) {
         let Job { batch, done } = job;
-        let (source, points, ended) = (batch.source, batch.points() as u64, batch.ended);
+        let (source, points) = (batch.source, batch.points() as u64);
+        if batch.ended {
+            self.ended.push(source);
+        }
         self.counts.points_in.add(points);
         self.counts.waiting.set(self.jobs.len() as f64);
         let outcome = catch_unwind(AssertUnwindSafe(|| self.process(batch, points)));
+        for source in self.ended.drain(..) {
+            self.plans.remove(&source);
+        }
         if outcome.is_err() {
             // What the panic left half done is this source's alone, but for compute steps, which are made anew.
             self.plans.remove(&source);
             self.computes = made(&self.segments);
+            self.show_sources();
             self.counts.panics.inc();
             self.counts.dropped_panic.add(points);
             error!(pipeline = %self.name, points, "a processor panicked, the batch is lost");
             return;
-        }
-        if ended {
-            self.plans.remove(&source);
         }
         self.show_sources();
         // The sender may have gone; the batch was taken all the same.
@@ -251,6 +258,9 @@ impl Worker {
     }
 
     fn reshape(&mut self, idx: usize, plan: &Plan, batch: Batch) -> Batch {
+        if batch.ended {
+            self.ended.push(batch.source);
+        }
         let state = self
             .plans
             .entry(batch.source)
@@ -270,8 +280,14 @@ impl Worker {
 
     fn forget_idle(&mut self) {
         self.plans.retain(|_, state| state.seen.elapsed() < SOURCE_IDLE_MAX);
-        for compute in self.computes.iter_mut().flatten() {
-            compute.sweep(SOURCE_IDLE_MAX);
+        let computes = &mut self.computes;
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            computes.iter_mut().flatten().for_each(|compute| compute.sweep(SOURCE_IDLE_MAX));
+        }));
+        if outcome.is_err() {
+            self.computes = made(&self.segments);
+            self.counts.panics.inc();
+            error!(pipeline = %self.name, "a processor panicked letting go of silent sources");
         }
         self.counts.waiting.set(self.jobs.len() as f64);
         self.show_sources();
