@@ -24,6 +24,8 @@ pub(crate) struct Request {
     pub(crate) prefilling: bool,
     pub(crate) preemptions: u64,
     pub(crate) drafts: u64,
+    pub(crate) draft_tokens: u64,
+    pub(crate) accepted_tokens: u64,
 }
 
 /// Output limits that clients ask for.
@@ -82,6 +84,8 @@ impl Request {
             prefilling: false,
             preemptions: 0,
             drafts: 0,
+            draft_tokens: 0,
+            accepted_tokens: 0,
         }
     }
 

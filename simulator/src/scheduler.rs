@@ -274,8 +274,12 @@ impl Scheduler {
                 }
             } else if let Some(speculation) = self.speculation {
                 let left = (request.output - request.generated).saturating_sub(1);
-                tokens += verify(speculation, left, truth, &mut self.random);
+                let proposed = proposed(speculation);
+                let accepted = verify(speculation, left, truth, &mut self.random);
+                tokens += accepted;
                 request.drafts += 1;
+                request.draft_tokens += proposed;
+                request.accepted_tokens += accepted;
             }
             if request.generated > 0 {
                 let interval = self.clock - request.last_token;
@@ -367,9 +371,14 @@ fn ratio(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 
+/// Draft tokens of one round.
+fn proposed(speculation: Speculation) -> u64 {
+    u64::from(speculation.draft_tokens).min(DRAFT_POSITIONS_MAX as u64)
+}
+
 /// One speculative round: returns the accepted draft tokens, at most `left`.
 fn verify(speculation: Speculation, left: u64, truth: &mut Truth, random: &mut Random) -> u64 {
-    let proposed = u64::from(speculation.draft_tokens).min(DRAFT_POSITIONS_MAX as u64);
+    let proposed = proposed(speculation);
     let mut accepted = 0;
     while accepted < proposed && random.chance(speculation.acceptance) {
         accepted += 1;
@@ -392,6 +401,8 @@ fn record_end(truth: &mut Truth, request: &Request) {
     truth.finished_cached_tokens += request.cached;
     truth.finished_generation_tokens += request.generated;
     truth.finished_drafts += request.drafts;
+    truth.finished_draft_tokens += request.draft_tokens;
+    truth.finished_accepted_tokens += request.accepted_tokens;
     if request.generated > 1 {
         let (after_first, took) = ((request.generated - 1) as f64, last - first);
         truth.time_per_output_token.observe(took / after_first);

@@ -112,6 +112,10 @@ truth! {
         finished_generation_tokens,
         /// Verification steps of finished requests.
         finished_drafts,
+        /// Draft tokens proposed for finished requests.
+        finished_draft_tokens,
+        /// Of these, accepted.
+        finished_accepted_tokens,
         /// Speculative drafts made: one per request and step.
         drafts,
         /// Draft tokens proposed.
