@@ -97,6 +97,8 @@ pub(crate) struct State {
     first_starts: Vec<i64>,
     /// Input start times and what became of them: they rarely change.
     starts: Option<(Starts, Option<Starts>)>,
+    /// The column put out last: filled again once nobody else has it.
+    column: Arc<Vec<Slot>>,
 }
 
 impl Program {
@@ -162,6 +164,7 @@ impl Program {
             cells: vec![(f64::NAN, 0.0); self.state_cells as usize],
             first_starts: vec![0; self.folds.len()],
             starts: None,
+            column: Arc::default(),
         }
     }
 
@@ -207,9 +210,15 @@ impl Program {
         &self.inputs[row.inputs.0 as usize..row.inputs.1 as usize]
     }
 
-    /// Makes the output batch. The steady state is a handful of `memcpy`s and one allocation for the column.
+    /// Makes the output batch. The steady state is a handful of `memcpy`s, and one allocation for the column where
+    /// the last one is still held.
     pub(crate) fn run(&self, batch: &Batch, output: &Arc<Shape>, state: &mut State) -> Batch {
-        let mut values = vec![Slot::default(); self.slots as usize];
+        let slots = self.slots as usize;
+        if Arc::get_mut(&mut state.column).is_none_or(|column| column.len() != slots) {
+            state.column = Arc::new(vec![Slot::default(); slots]);
+        }
+        // Nobody else has it, so nothing is copied.
+        let values = Arc::make_mut(&mut state.column);
         for copy in &self.copies {
             let (from, to, len) = (copy.from as usize, copy.to as usize, copy.len as usize);
             values[to..to + len].copy_from_slice(&batch.values[from..from + len]);
@@ -217,6 +226,8 @@ impl Program {
         let mut marks = self.marks(batch);
         for row in &self.folds {
             let out = &mut values[row.slot as usize..(row.slot + row.len) as usize];
+            // Sums add to what is there, and a row that is absent leaves it.
+            out.fill(Slot::default());
             let mark = fold(row, self.inputs_of(row), batch, out, &mut state.cells);
             if mark != Mark::Present && marks.is_none() {
                 marks = Some(vec![Mark::Present; self.sources.len()]);
@@ -230,7 +241,7 @@ impl Program {
             shape: Arc::clone(output),
             time: batch.time,
             starts: self.starts(batch, state),
-            values: Arc::new(values),
+            values: Arc::clone(&state.column),
             marks: marks.map(Arc::new),
             extras: batch.extras.as_ref().map(|extras| Arc::new(self.extras(extras))),
             ended: batch.ended,

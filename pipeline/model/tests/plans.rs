@@ -368,3 +368,45 @@ fn what_a_step_holds_lives_as_long_as_the_plan() {
     drop(bound);
     assert_eq!(alive(), [0; 0]);
 }
+
+#[test]
+fn a_column_that_nobody_holds_is_filled_again() {
+    // A copy, a sum that adds to what is there, and a fold that leaves what is there when all its parts are away.
+    let rates: Arc<dyn Reshape> = Arc::new(Without("engine", Fold::SumCounter, 1.0));
+    let (plan, interner, _) = plan(vec![rates]);
+    let (summed, alone) = (counter("c_total"), counter("d_total"));
+    let input = shape(
+        &interner,
+        "a:1",
+        &[(&summed, &[("engine", "0")]), (&summed, &[("engine", "1")]), (&alone, &[])],
+    );
+    let (source, mut bound) = (SourceId::next(), None);
+    let mut apply = |column: [f64; 3]| plan.apply(batch(source, &input, &column), &mut bound);
+    let first = apply([1.0, 2.0, 3.0]);
+    let place = first.values.as_ptr();
+    assert_eq!(values(&first), [3.0, 3.0]);
+    drop(first);
+    // Were it given back, the allocator would give its place to the next of its size.
+    let taken = vec![Slot::default(); 2];
+    let second = apply([2.0, 2.0, 4.0]);
+    assert_eq!(values(&second), [4.0, 4.0], "sums begin at nothing");
+    assert_eq!(second.values.as_ptr(), place, "no new column");
+    drop(taken);
+    let third = apply([3.0, 3.0, 5.0]);
+    assert_ne!(third.values.as_ptr(), place, "the second is held");
+    assert_eq!((values(&second), values(&third)), (vec![4.0, 4.0], vec![6.0, 5.0]));
+}
+
+#[test]
+fn a_column_that_is_filled_again_keeps_nothing_of_what_is_away() {
+    let (plan, interner, _) = plan(vec![Arc::new(Without("engine", Fold::Max, 1.0))]);
+    let input = two_engines(&interner, &gauge("g"));
+    let (source, mut bound) = (SourceId::next(), None);
+    let first = plan.apply(batch(source, &input, &[1.0, 4.0]), &mut bound);
+    let place = first.values.as_ptr();
+    drop(first);
+    let mut away = batch(source, &input, &[9.0, 9.0]);
+    away.marks = Some(Arc::new(vec![Mark::Absent, Mark::Absent]));
+    let out = plan.apply(away, &mut bound);
+    assert_eq!((out.values.as_ptr(), out.mark(0), values(&out)), (place, Mark::Absent, vec![0.0]));
+}
