@@ -148,6 +148,18 @@ fn warnings_fail_only_when_denied() {
 }
 
 #[test]
+fn processors_in_an_order_that_loses_something_are_warned_of() {
+    let config = "[receivers.engines]\ntype = \"prometheus\"\ntargets = [\"127.0.0.1:1\"]\n[exporters.prometheus]\n\
+        [processors.pod_id]\n[processors.labels]\n[pipelines.metrics]\nreceivers = [\"engines\"]\n\
+        processors = [\"labels\", \"pod_id\"]\nexporters = [\"prometheus\"]\n";
+    let (code, _, err) = run_with(config, &["check"]);
+    assert_eq!(code, 0, "{err}");
+    for told in ["config::order", "agent.toml:9:25", "processors = [\"pod_id\", \"labels\"]"] {
+        assert!(err.contains(told), "{told}:\n{err}");
+    }
+}
+
+#[test]
 fn secrets_are_never_shown() {
     let config = "[receivers.engines]\ntype = \"prometheus\"\ntargets = [\"127.0.0.1:1\"]\nbearer_token = \"hunter2-of-the-engine\"\n\
         [processors.pod_id]\nkey = \"hunter2-of-the-pods-and-more\"\n[exporters.prometheus]\n[[exporters.prometheus.tokens]]\n\

@@ -41,6 +41,9 @@ pub trait Component {
     const STABILITY: Stability;
     /// One line: what it is for.
     const SUMMARY: &'static str;
+    /// Of processors: the types that it must come before in a pipeline, and what is lost where it does not, as the end
+    /// of a sentence: "`pod_id` comes after `labels`: …".
+    const BEFORE: &'static [(&'static str, &'static str)] = &[];
 
     /// What works and is yet unlikely to be meant: warnings, located by `section`. Errors are found by building.
     fn warnings(_config: &Self::Config, _section: &Section) -> Diagnostics {
@@ -95,6 +98,8 @@ pub struct Factory<B> {
     pub stability: Stability,
     /// One line: what it is for.
     pub summary: &'static str,
+    /// The types that it must come before in a pipeline, and what is lost where it does not.
+    pub before: &'static [(&'static str, &'static str)],
     /// JSON Schema of its configuration.
     pub schema: fn() -> Schema,
     /// Its configuration with every default spelled out.
@@ -142,6 +147,7 @@ impl<B> Factory<B> {
             type_name: T::TYPE,
             stability: T::STABILITY,
             summary: T::SUMMARY,
+            before: T::BEFORE,
             schema: || schemars::schema_for!(T::Config),
             defaults: || value_of(&T::Config::default()),
             effective: |section| Ok(value_of(&section.decode::<T::Config>()?)),

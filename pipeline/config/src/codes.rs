@@ -32,11 +32,13 @@ pub const DANGLING_ROUTE: &str = "config::dangling-route";
 pub const UNUSED: &str = "config::unused";
 /// A pipeline without receivers or exporters, or nothing to run at all.
 pub const INCOMPLETE: &str = "config::incomplete";
+/// Processors in an order that works and loses something.
+pub const ORDER: &str = "config::order";
 /// A key with a newer name.
 pub const DEPRECATED: &str = "config::deprecated";
 
 /// Code and page.
-const PAGES: [(&str, &str); 17] = [
+const PAGES: [(&str, &str); 18] = [
     (
         SYNTAX,
         "The file is not valid TOML. The mark shows the place where reading failed; the fault is there or just before.
@@ -214,6 +216,17 @@ Right:
     [pipelines.metrics]
     receivers = [\"engines\"]
     exporters = [\"prometheus\"]",
+    ),
+    (
+        ORDER,
+        "The processors of a pipeline work on what the ones before them leave. In this order one of them comes too late: what
+it goes by has been folded or taken away. The pipeline runs, and something is missing from what it puts out; the message
+says what, and which order is meant.
+
+Wrong:
+    processors = [\"normalize\", \"labels\", \"pod_id\"]
+Right:
+    processors = [\"normalize\", \"pod_id\", \"labels\"]",
     ),
     (
         DEPRECATED,

@@ -302,13 +302,43 @@ impl Builder<'_> {
         configured: &mut BTreeMap<String, Configured<'_, Vec<Processor>>>,
     ) -> Vec<Processor> {
         let mut steps = Vec::new();
-        for name in self.resolve(section, "processors", &config.processors, configured) {
+        let names = self.resolve(section, "processors", &config.processors, configured);
+        self.warn_order(section, config, &names, configured);
+        for name in names {
             let Some(component) = configured.get(&name) else { continue };
             let settings = self.settings("processor", component.factory.type_name, &name);
             let built = (component.factory.build)(&component.section, settings);
             steps.extend(self.found.keep(built).unwrap_or_default());
         }
         steps
+    }
+
+    /// Warns of processors that come after one that takes away what they go by.
+    fn warn_order(
+        &mut self,
+        section: &Section,
+        config: &PipelineConfig,
+        names: &[String],
+        configured: &BTreeMap<String, Configured<'_, Vec<Processor>>>,
+    ) {
+        for (idx, name) in names.iter().enumerate() {
+            let Some(late) = configured.get(name) else { continue };
+            let loss = names[..idx].iter().enumerate().find_map(|(place, first)| {
+                let type_name = configured.get(first)?.factory.type_name;
+                let (_, why) = late.factory.before.iter().find(|(other, _)| *other == type_name)?;
+                Some((place, first, why))
+            });
+            let Some((place, first, why)) = loss else { continue };
+            let mut meant = names.to_vec();
+            meant[place..=idx].rotate_right(1);
+            let at = config.processors.iter().position(|given| given == name).unwrap_or_default();
+            self.found.push(section.warning(
+                &["processors", &at.to_string()],
+                codes::ORDER,
+                format!("`{name}` comes after `{first}`: {why}"),
+                format!("put it before: processors = {meant:?}"),
+            ));
+        }
     }
 
     fn receivers(

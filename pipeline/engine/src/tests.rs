@@ -128,6 +128,23 @@ impl Reshape for Step {
     }
 }
 
+/// Keeps everything, and should come before [`Step`].
+struct Early;
+
+impl Component for Early {
+    type Config = Told;
+    const TYPE: &'static str = "early";
+    const STABILITY: Stability = Stability::Alpha;
+    const SUMMARY: &'static str = "Keeps.";
+    const BEFORE: &'static [(&'static str, &'static str)] = &[("step", "nothing is left for it")];
+}
+
+impl BuildProcessor for Early {
+    fn build(told: Told, _: &Section, _: Settings) -> Result<Vec<Processor>, Diagnostics> {
+        Ok(vec![Processor::Reshape(Arc::new(Step(told)))])
+    }
+}
+
 struct Sink {
     told: Told,
     name: String,
@@ -191,7 +208,10 @@ impl Exporter for Sink {
 fn factories() -> Factories {
     Factories {
         receivers: vec![ReceiverFactory::receiver::<Source>()],
-        processors: vec![ProcessorFactory::processor::<Step>()],
+        processors: vec![
+            ProcessorFactory::processor::<Step>(),
+            ProcessorFactory::processor::<Early>(),
+        ],
         exporters: vec![ExporterFactory::exporter::<Sink>()],
     }
 }
@@ -415,6 +435,40 @@ exporters = ['sink']
         .map(|one| (one.message.as_str(), one.primary.as_ref().unwrap().line_column().0))
         .collect();
     assert_eq!(told, [("that many", 3)]);
+}
+
+#[test]
+fn an_order_of_processors_that_loses_something_is_warned_of() {
+    let text = "
+[receivers.source]
+[processors.a]
+type = 'step'
+[processors.b]
+type = 'step'
+[processors.late]
+type = 'early'
+[exporters.sink]
+[pipelines.one]
+receivers = ['source']
+processors = [
+    'a',
+    'b',
+    'late',
+]
+exporters = ['sink']
+[pipelines.two]
+receivers = ['source']
+processors = ['late', 'a', 'b']
+exporters = ['sink']
+";
+    let document = Document::parse("test.toml", text).unwrap();
+    let (_, warnings) = build(&document, &factories(), &Telemetry::default()).unwrap();
+    let told: Vec<_> = warnings.iter().collect();
+    let [one] = told[..] else { panic!("one warning: {told:?}") };
+    assert_eq!(one.code, "config::order");
+    assert_eq!(one.message, "`late` comes after `a`: nothing is left for it");
+    assert_eq!(one.primary.as_ref().unwrap().line_column().0, 15);
+    assert!(warnings.to_string().contains(r#"processors = ["late", "a", "b"]"#), "{warnings}");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! `pod_id`: what names a pod is replaced by a keyed hash in `_internal_pod_id`.
 //!
-//! Place in a pipeline: `normalize`, then what derives `llm_*` series from engine series, then `pod_id`, then
-//! `labels`. After it a series that carries the hash names its pod nowhere else, so what the metadata store knows
+//! Place in a pipeline: after what derives `llm_*` series from engine series, and before `labels`. After it a series that carries the hash names its pod nowhere else, so what the metadata store knows
 //! about the pod moves into the attributes of its resource, where `labels` finds it.
 
 mod config;
@@ -37,6 +36,10 @@ impl Component for PodId {
     const TYPE: &'static str = "pod_id";
     const STABILITY: Stability = Stability::Beta;
     const SUMMARY: &'static str = "replaces what names a pod by a keyed hash";
+    const BEFORE: &'static [(&'static str, &'static str)] = &[(
+        "labels",
+        "the labels that name the pod have been taken away by then, so series of the contract lack their pod id",
+    )];
 }
 
 impl BuildProcessor for PodId {
