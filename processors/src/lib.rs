@@ -3,6 +3,7 @@
 mod causes;
 mod engine;
 pub mod labels;
+pub mod llm;
 pub mod normalize;
 mod pod;
 pub mod pod_id;
@@ -14,6 +15,7 @@ use pipeline_component::ProcessorFactory;
 /// Every processor of this crate.
 pub fn factories() -> Vec<ProcessorFactory> {
     vec![
+        ProcessorFactory::processor::<llm::Llm>(),
         ProcessorFactory::processor::<normalize::Normalize>(),
         ProcessorFactory::processor::<labels::AttachLabels>(),
         ProcessorFactory::processor::<pod_id::PodId>(),

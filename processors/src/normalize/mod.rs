@@ -35,6 +35,7 @@ mod detect;
 mod map;
 mod otel;
 mod page;
+pub(crate) mod recognise;
 mod reshape;
 mod tables;
 #[cfg(test)]
@@ -45,4 +46,5 @@ pub use config::{Config, PassOrDrop, Semantics};
 pub use detect::{Generation, Source, Verdict};
 pub use map::Why;
 pub use reshape::Normalize;
+pub(crate) use reshape::target;
 pub use version::{Range, Version};

@@ -8,16 +8,16 @@ use pipeline_component::telemetry::{Gauge, Telemetry};
 use pipeline_component::{BuildProcessor, Component, Processor, Settings, Stability};
 use pipeline_config::{Diagnostics, Section};
 use pipeline_model::{
-    Bounds, Context, Feed, Fold, Group, Hint, Label, Labels, Metric, PushError, Reshape, Reshaped,
-    Series, Shape, Str,
+    Bounds, Context, Feed, Fold, Group, Hint, Metric, PushError, Reshape, Reshaped, Series, Shape,
 };
 
 use super::config::Config;
 use super::detect::{Source, Verdict};
 use super::map::{Output, normalise};
-use super::page::{SeriesId, split};
-use super::tables::{Kind, sglang, vllm};
-use crate::engine::{exported, is_health};
+use super::page::split;
+use super::recognise::{pages, put_back};
+use super::tables::Kind;
+use crate::engine::is_health;
 
 /// Names remembered as unknown. Beyond that all are forgotten, and counted again when they come again.
 const REMEMBERED_MAX: usize = 2000;
@@ -91,15 +91,8 @@ impl Normalize {
 impl Reshape for Normalize {
     fn reshape(&self, input: &Shape, _context: &Context<'_>, out: &mut Reshaped<'_>) {
         let mut dropped: BTreeMap<&'static str, u64> = BTreeMap::new();
-        for (group_idx, group) in input.groups().iter().enumerate() {
-            let rows: Vec<Series<'_>> =
-                input.iter().filter(|series| series.group_idx as usize == group_idx).collect();
-            let labels: Vec<Labels> = rows.iter().map(page_labels).collect();
-            let ids: Vec<SeriesId<'_>> = rows
-                .iter()
-                .zip(&labels)
-                .map(|(series, labels)| series_id(series, labels))
-                .collect();
+        for (page, group) in pages(input).zip(input.groups()) {
+            let (rows, ids) = (&page.rows, page.ids());
             let normalised = normalise(&ids, &self.config);
             let target = target(group);
             // A page of nothing but its receiver's words is that of a target that was not reached.
@@ -115,7 +108,7 @@ impl Reshape for Normalize {
                 *dropped.entry(why.as_str()).or_default() += 1;
             }
             for output in &normalised.outputs {
-                if put_out(output, &rows, out).is_err() {
+                if put_out(output, rows, out).is_err() {
                     *dropped.entry("duplicate").or_default() += 1;
                 }
             }
@@ -127,64 +120,12 @@ impl Reshape for Normalize {
 }
 
 /// What names the source in self telemetry.
-fn target(group: &Group) -> &str {
+pub(crate) fn target(group: &Group) -> &str {
     group
         .labels
         .text("instance")
         .or_else(|| group.resource.attributes.text("service.instance.id"))
         .unwrap_or("")
-}
-
-/// The name by which the tables know a label of `series`, where it is not the label's own: an engine's bookkeeping
-/// (`exported_model_name`) that had to give way to the target's label of the same name. All other labels stay what the
-/// receiver made of them: the target's win.
-fn own_name<'a>(series: &Series<'a>, name: &'a str) -> Option<&'a str> {
-    let bare = exported(name)?;
-    let known = [&vllm::ENGINE, &sglang::ENGINE].iter().any(|engine| engine.keeps_book_by(bare));
-    let gave_way = series.group.labels.get(bare).is_some() && series.labels.get(bare).is_none();
-    (known && gave_way).then_some(bare)
-}
-
-/// The labels of `series` as the tables know them.
-fn page_labels(series: &Series<'_>) -> Labels {
-    if !series.labels.iter().any(|label| own_name(series, &label.name).is_some()) {
-        return series.labels.clone();
-    }
-    let renamed = series.labels.iter().map(|label| Label {
-        name: own_name(series, &label.name).map_or_else(|| label.name.clone(), Str::new),
-        value: label.value.clone(),
-    });
-    Labels::new(renamed.collect())
-}
-
-/// The inverse of [`page_labels`], for what is left of the labels of `series`: none may pass for the target's.
-fn put_back(series: &Series<'_>, labels: &Labels) -> Labels {
-    let scraped = |label: &Label| {
-        let found = series.labels.iter().find(|l| own_name(series, &l.name) == Some(&*label.name));
-        found.map(|found| found.name.clone())
-    };
-    if !labels.iter().any(|label| scraped(label).is_some()) {
-        return labels.clone();
-    }
-    let renamed = labels.iter().map(|label| Label {
-        name: scraped(label).unwrap_or_else(|| label.name.clone()),
-        value: label.value.clone(),
-    });
-    Labels::new(renamed.collect())
-}
-
-fn series_id<'a>(series: &Series<'a>, labels: &'a Labels) -> SeriesId<'a> {
-    use pipeline_model::Kind as Model;
-    let metric = series.metric;
-    let (kind, bounds): (_, &[f64]) = match &metric.kind {
-        Model::Gauge if metric.hint == Hint::Unknown => (Kind::Unknown, &[]),
-        Model::Gauge | Model::Sum { monotonic: false, .. } => (Kind::Gauge, &[]),
-        Model::Sum { monotonic: true, .. } => (Kind::Counter, &[]),
-        Model::Histogram { bounds, .. } => (Kind::Histogram, bounds.as_slice()),
-        Model::ExponentialHistogram { .. } => (Kind::Histogram, &[]),
-        Model::Summary { quantiles } => (Kind::Summary, quantiles.as_slice()),
-    };
-    SeriesId { name: &metric.name, kind, labels, bounds }
 }
 
 /// Pushes `output`. Points that cannot be folded (exponential histograms, integers to be averaged) go on one by one,

@@ -93,6 +93,10 @@ definitions! {
         "Series of engine metrics that no table knows, when first seen.";
     NORMALIZE_DROPPED = Counter "normalize_dropped_series_total" "{series}" ["component", "reason"]
         "Series that normalize leaves out, counted each time a plan is made.";
+    LLM_METHOD = Gauge "llm_method" "1" ["component", "target", "metric", "method"]
+        "Always 1; how llm measures a metric of a target. The reference of the processor explains the methods.";
+    LLM_ANOMALIES = Counter "llm_anomalies_total" "{anomaly}" ["component", "reason"]
+        "What llm found odd about engines' pages, each with one defined outcome: resets, values that are none, gaps.";
     LABELS_VIOLATIONS = Counter "labels_violations_total" "{series}" ["component", "metric", "reason"]
         "Series that break the contract's label sets, counted each time a plan is made.";
     LABELS_LIMITED = Counter "labels_limited_series_total" "{series}" ["component", "label"]
