@@ -48,9 +48,9 @@ pub(crate) fn config(receiver: &str) -> String {
     format!(
         "[receivers.engines]\ntype = \"prometheus\"\ninterval = \"200ms\"\ntimeout = \"200ms\"\n{receiver}\n\
          [service]\ndata_dir = \"data\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-         [processors.normalize]\n[processors.pod_id]\n[processors.labels]\n\
+         [processors.llm]\n[processors.normalize]\n[processors.pod_id]\n[processors.labels]\n\
          [exporters.prometheus]\nlisten = \"127.0.0.1:0\"\n\
-         [pipelines.metrics]\nreceivers = [\"engines\"]\nprocessors = [\"normalize\", \"pod_id\", \"labels\"]\n\
+         [pipelines.metrics]\nreceivers = [\"engines\"]\nprocessors = [\"llm\", \"normalize\", \"pod_id\", \"labels\"]\n\
          exporters = [\"prometheus\"]\n"
     )
 }

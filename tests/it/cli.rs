@@ -150,11 +150,18 @@ fn warnings_fail_only_when_denied() {
 #[test]
 fn processors_in_an_order_that_loses_something_are_warned_of() {
     let config = "[receivers.engines]\ntype = \"prometheus\"\ntargets = [\"127.0.0.1:1\"]\n[exporters.prometheus]\n\
-        [processors.pod_id]\n[processors.labels]\n[pipelines.metrics]\nreceivers = [\"engines\"]\n\
-        processors = [\"labels\", \"pod_id\"]\nexporters = [\"prometheus\"]\n";
+        [processors.llm]\n[processors.normalize]\n[processors.pod_id]\n[processors.labels]\n[pipelines.metrics]\n\
+        receivers = [\"engines\"]\nprocessors = [\"normalize\", \"labels\", \"pod_id\", \"llm\"]\nexporters = [\"prometheus\"]\n";
     let (code, _, err) = run_with(config, &["check"]);
     assert_eq!(code, 0, "{err}");
-    for told in ["config::order", "agent.toml:9:25", "processors = [\"pod_id\", \"labels\"]"] {
+    for told in [
+        "`pod_id` comes after `labels`",
+        "agent.toml:11:38",
+        "`llm` comes after `normalize`",
+        "agent.toml:11:48",
+        r#"processors = ["llm", "normalize", "pod_id", "labels"]"#,
+        "2 warnings",
+    ] {
         assert!(err.contains(told), "{told}:\n{err}");
     }
 }

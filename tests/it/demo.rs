@@ -1,5 +1,9 @@
 //! `inferometer demo`, as a newcomer types it.
 
+use std::collections::BTreeSet;
+
+use pipeline_model::{CONTRACT, Contract};
+use simulator::demo_fleet;
 use testkit::{Binary, get, samples, value, wait_until};
 
 use crate::agent::{BINARY, PATIENCE};
@@ -48,4 +52,48 @@ fn the_demo_shows_three_engines_under_one_vocabulary() {
     let (status, log) = binary.stop();
     assert!(status.success(), "{log}");
     assert!(!log.contains("level=error"), "{log}");
+}
+
+#[test]
+fn the_demo_shows_every_llm_metric() {
+    let args =
+        ["demo", "--listen", "127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0", "--speed", "20"];
+    let mut binary = Binary::start(BINARY, &args, None);
+    let address = binary.address_of("exporters.prometheus");
+    let contract = Contract::default();
+    let wanted: Vec<String> = CONTRACT
+        .iter()
+        .filter(|metric| metric.name.starts_with("llm_"))
+        .map(|metric| contract.name(metric))
+        .collect();
+    assert_eq!(wanted.len(), 11);
+    // Observations beyond the first page, which is where they begin: two scrapes of each engine.
+    let moved = "baseten_llm_tokens_per_second_per_request_count";
+    let page = wait_until("speeds of all three engines", PATIENCE, || {
+        let page = get(&address, "/metrics")?.body;
+        let all = samples(&page);
+        let counts = all.iter().filter(|sample| sample.name == moved && sample.value > 0.0);
+        (counts.count() == 3).then_some(page)
+    });
+    for name in &wanted {
+        assert!(page.contains(&format!("# TYPE {name} ")), "{name} is missing:\n{page}");
+    }
+    let hashed: Vec<_> = samples(&page)
+        .into_iter()
+        .filter(|sample| sample.labels.contains_key("_internal_pod_id"))
+        .collect();
+    let ids: BTreeSet<&str> =
+        hashed.iter().map(|sample| sample.labels["_internal_pod_id"].as_str()).collect();
+    assert_eq!(ids.len(), 3, "one id for each pod: {ids:?}");
+    assert!(
+        samples(&page)
+            .iter()
+            .filter(|sample| sample.name.starts_with("baseten_llm_"))
+            .all(|sample| sample.labels.contains_key("_internal_pod_id"))
+    );
+    for pod in demo_fleet().engines.into_iter().map(|engine| engine.identity.pod_name) {
+        let named =
+            hashed.iter().find(|sample| sample.labels.values().any(|text| text.contains(&pod)));
+        assert_eq!(named, None, "{pod} is named beside its hash");
+    }
 }

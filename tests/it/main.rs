@@ -9,6 +9,7 @@ mod conformance;
 mod demo;
 mod engines;
 mod fuzz_corpus;
+mod llm;
 mod parts;
 mod reference;
 mod tidy;

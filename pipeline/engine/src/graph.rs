@@ -321,22 +321,26 @@ impl Builder<'_> {
         names: &[String],
         configured: &BTreeMap<String, Configured<'_, Vec<Processor>>>,
     ) {
-        for (idx, name) in names.iter().enumerate() {
+        // What is meant: each one before the first that it must come before.
+        let mut meant: Vec<&String> = Vec::with_capacity(names.len());
+        let mut losses = Vec::new();
+        for name in names {
             let Some(late) = configured.get(name) else { continue };
-            let loss = names[..idx].iter().enumerate().find_map(|(place, first)| {
-                let type_name = configured.get(first)?.factory.type_name;
+            let loss = meant.iter().enumerate().find_map(|(place, first)| {
+                let type_name = configured.get(*first)?.factory.type_name;
                 let (_, why) = late.factory.before.iter().find(|(other, _)| *other == type_name)?;
-                Some((place, first, why))
+                Some((place, *first, *why))
             });
-            let Some((place, first, why)) = loss else { continue };
-            let mut meant = names.to_vec();
-            meant[place..=idx].rotate_right(1);
+            meant.insert(loss.map_or(meant.len(), |(place, ..)| place), name);
+            losses.extend(loss.map(|(_, first, why)| (name, first, why)));
+        }
+        for (name, first, why) in losses {
             let at = config.processors.iter().position(|given| given == name).unwrap_or_default();
             self.found.push(section.warning(
                 &["processors", &at.to_string()],
                 codes::ORDER,
                 format!("`{name}` comes after `{first}`: {why}"),
-                format!("put it before: processors = {meant:?}"),
+                format!("write processors = {meant:?}"),
             ));
         }
     }
