@@ -168,19 +168,21 @@ impl Times {
 /// are not those of a histogram.
 fn speeds(bounds: &[f64], slots: &[f64]) -> Option<f64> {
     let (total, count) = (slots[0], slots[1]);
-    // Requests, and the ends of their bucket. Nothing is slower than twice the last bound or faster than twice the
-    // first one, as far as a sum of speeds needs to know.
+    // Requests, and the ends of their bucket. Where a bucket has but one end, requests are taken to be up to twice as
+    // slow, or as fast, as that: from zero on, what little the slow ones leave over would make the fast ones much too
+    // fast.
     let ends = |idx: usize| {
         let below = idx.checked_sub(1).map_or(0.0, |below| bounds[below]);
-        let above = bounds.get(idx).copied().unwrap_or(2.0 * below);
-        (below.max(0.0), above.max(0.0))
+        let above = bounds.get(idx).copied().unwrap_or(2.0 * below).max(0.0);
+        (if below > 0.0 { below } else { above / 2.0 }, above)
     };
     let within = |idx: usize| slots.get(idx + 2).copied().unwrap_or(count);
     let requests = |idx: usize| within(idx) - idx.checked_sub(1).map_or(0.0, within);
     let (mut least, mut width) = (0.0, 0.0);
     for idx in 0..=bounds.len() {
         let (below, above) = ends(idx);
-        if requests(idx) < 0.0 {
+        let timeless = above <= 0.0 && !bounds.is_empty();
+        if requests(idx) < 0.0 || timeless && requests(idx) > 0.0 {
             return None;
         }
         least += requests(idx) * below;
@@ -189,12 +191,14 @@ fn speeds(bounds: &[f64], slots: &[f64]) -> Option<f64> {
     if total <= 0.0 {
         return None;
     }
-    let share = if width > 0.0 { ((total - least) / width).clamp(0.0, 1.0) } else { 1.0 };
-    let fastest =
-        bounds.iter().find(|bound| **bound > 0.0).map_or(total / count, |bound| bound / 2.0);
+    // Bounds that do not fit the times, or none: one speed for all.
+    if !(least..=least + width).contains(&total) || width <= 0.0 {
+        return Some(count * count / total);
+    }
+    let share = (total - least) / width;
     let speed = |idx: usize| {
         let (below, above) = ends(idx);
-        requests(idx) / (below + share * (above - below)).max(fastest)
+        requests(idx) / (below + share * (above - below))
     };
     Some((0..=bounds.len()).filter(|idx| requests(*idx) > 0.0).map(speed).sum())
 }
@@ -253,6 +257,9 @@ mod tests {
         close(speeds(&bounds, &[0.02, 1.0, 0.0, 1.0, 1.0]), 50.0);
         close(speeds(&bounds, &[0.2, 10.0, 0.0, 10.0, 10.0]), 500.0);
         close(speeds(&bounds, &[0.08, 1.0, 0.0, 0.0, 0.0]), 12.5);
+        // Beyond the bounds.
+        close(speeds(&bounds, &[0.003, 1.0, 1.0, 1.0, 1.0]), 1000.0 / 3.0);
+        close(speeds(&bounds, &[0.5, 1.0, 0.0, 0.0, 0.0]), 2.0);
         // Without bounds the mean time is all there is.
         close(speeds(&[], &[0.2, 10.0]), 500.0);
     }
@@ -266,12 +273,22 @@ mod tests {
         assert!((found / truth - 1.0).abs() < 0.02, "{found} is not {truth}");
     }
 
+    /// Thirty just within the first bound, ten slower ones: the first bucket must not take up the slack alone.
+    #[test]
+    fn the_fastest_are_not_taken_for_faster_than_they_can_be() {
+        let found =
+            speeds(&[0.01, 0.025, 0.05], &[0.09 * 3.0 + 0.11, 40.0, 30.0, 40.0, 40.0]).unwrap();
+        let truth = 30.0 / 0.009 + 10.0 / 0.011;
+        assert!((found / truth - 1.0).abs() < 0.2, "{found} is not {truth}");
+    }
+
     #[test]
     fn what_is_no_histogram_says_nothing() {
         assert_eq!(speeds(&[0.01, 0.02], &[1.0, 1.0, 1.0, 0.0]), None);
         assert_eq!(speeds(&[0.01, 0.02], &[1.0, 1.0, 2.0, 2.0]), None);
         assert_eq!(speeds(&[0.01, 0.02], &[0.0, 1.0, 0.0, 1.0]), None);
         assert_eq!(speeds(&[0.01, 0.02], &[-1.0, 1.0, 0.0, 1.0]), None);
+        assert_eq!(speeds(&[0.0, 0.01], &[0.005, 2.0, 1.0, 2.0]), None);
     }
 
     #[test]
