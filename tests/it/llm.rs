@@ -169,23 +169,24 @@ fn a_restart_of_sglang_takes_nothing_back() {
 fn a_gap_ends_the_series_and_has_no_weight() {
     let engines = engines(spec(Release::Vllm0_33_0));
     let agent = agent_on(&engines);
-    let mut seen: Vec<f64> = Vec::new();
+    let mut page = page_of_now(&engines, &agent);
+    let in_flight = |page: &str| llm(page, "in_flight_tokens").unwrap();
+    let mut seen = vec![in_flight(&page)];
     for fault in [Fault::Status(503), Fault::Truncated] {
         for _ in 0..3 {
             engines.advance(5);
-            let page = page_of_now(&engines, &agent);
-            seen.push(llm(&page, "in_flight_tokens").unwrap());
+            seen.push(in_flight(&page_of_now(&engines, &agent)));
         }
         engines.fleet.set_fault(0, fault.clone());
-        let page = agent.page_when("the gap", |page| value(page, "up", &[]) == Some(0.0));
-        assert!(llm_samples(&page).is_empty(), "{fault:?}: stale series vanish:\n{page}");
-        // What is not seen: the queue runs full or empty meanwhile.
+        let gap = agent.page_when("the gap", |page| value(page, "up", &[]) == Some(0.0));
+        assert!(llm_samples(&gap).is_empty(), "{fault:?}: stale series vanish:\n{gap}");
+        // What nobody sees.
         engines.advance(40);
         engines.fleet.set_fault(0, Fault::None);
+        page = page_of_now(&engines, &agent);
+        assert_sound(&page);
+        seen.push(in_flight(&page));
     }
-    let page = page_of_now(&engines, &agent);
-    assert_sound(&page);
-    seen.push(llm(&page, "in_flight_tokens").unwrap());
     let (low, high) = seen
         .iter()
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)));
