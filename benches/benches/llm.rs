@@ -56,7 +56,7 @@ fn batches(settings: &Settings, (release, series): (Release, usize)) -> (Vec<Bat
             ..Batch::new(source, page.shape, time, page.values)
         }
     });
-    (batches.collect(), samples as usize)
+    (batches.collect(), samples)
 }
 
 #[divan::bench(args = CASES)]
