@@ -17,7 +17,7 @@ use super::odd::Reason;
 use super::page::{Col, Last};
 use super::pod::{Acceptance, Carried, Key, Pod, Share};
 use super::spec::{Verified, VerifiedCols};
-use super::speed::{IntervalCols, Speed, inverted};
+use super::speed::{Busy, IntervalCols, Speed, inverted};
 use super::step::Common;
 use super::window::Window;
 use crate::normalize::target;
@@ -277,13 +277,17 @@ impl<'b, 'c, 's> Binder<'b, 'c, 's> {
             self.show(NAME, method);
             return Some(Speed::of_times(Col::of(series), bounds, out, speeds, self.time));
         }
+        let (busy, method) = match self.found.col(Input::EventTime) {
+            Some(decoding) => (Busy::Decoding(decoding), "decode_time"),
+            None => (Busy::Running(self.found.col(Input::Running)?), "interval"),
+        };
         let cols = IntervalCols {
             generated: self.found.col(Input::GenerationTokens)?,
-            running: self.found.col(Input::Running)?,
             finished: self.found.finished()?,
+            busy,
         };
         let (out, bounds) = self.add(NAME, None, None)?;
-        self.show(NAME, "interval");
+        self.show(NAME, method);
         Some(Speed::interval(cols, out, bounds, self.time))
     }
 

@@ -33,6 +33,8 @@ pub(super) enum Input {
     GenerationPerRequest,
     OutputTokenTime,
     InterTokenTime,
+    /// Time between output events where one brings several tokens: its sum is the time spent on decoding.
+    EventTime,
     CacheQueries,
     CacheHits,
     CacheHitRate,
@@ -64,7 +66,7 @@ enum Sort {
 }
 
 /// Name in the inner shape, sort, and whether ranks are kept apart.
-const INPUTS: [(Input, &str, Sort, bool); 26] = [
+const INPUTS: [(Input, &str, Sort, bool); 27] = [
     (Input::PromptTokens, "prompt_tokens", Sort::Counter, false),
     (Input::GenerationTokens, "generation_tokens", Sort::Counter, false),
     (Input::Finished, "finished", Sort::Counter, false),
@@ -73,6 +75,7 @@ const INPUTS: [(Input, &str, Sort, bool); 26] = [
     (Input::GenerationPerRequest, "generation_per_request", Sort::Histogram, false),
     (Input::OutputTokenTime, "output_token_time", Sort::Histogram, false),
     (Input::InterTokenTime, "inter_token_time", Sort::Histogram, false),
+    (Input::EventTime, "event_time", Sort::Histogram, false),
     (Input::CacheQueries, "cache_queries", Sort::Counter, true),
     (Input::CacheHits, "cache_hits", Sort::Counter, true),
     (Input::CacheHitRate, "cache_hit_rate", Sort::Gauge, true),
@@ -116,12 +119,14 @@ struct Use {
     only: Option<(&'static str, &'static [&'static str])>,
     /// Not when the page has one of these families: they say it better, or contradict it.
     unless: &'static [&'static str],
+    /// Only when the page has this family.
+    with: Option<&'static str>,
     /// Key of the method in [`super::methods`], where the input decides it.
     method: &'static str,
 }
 
 const fn of(family: &'static str, input: Input) -> Use {
-    Use { family, input, only: None, unless: &[], method: "" }
+    Use { family, input, only: None, unless: &[], with: None, method: "" }
 }
 
 /// vLLM's.
@@ -140,6 +145,11 @@ const VLLM: &[Use] = &[
         // With speculation an event brings several tokens, and this is the time between events.
         unless: &["request_time_per_output_token_seconds", "spec_decode_num_draft_tokens_total"],
         ..of("inter_token_latency_seconds", Input::InterTokenTime)
+    },
+    Use {
+        unless: &["request_time_per_output_token_seconds"],
+        with: Some("spec_decode_num_draft_tokens_total"),
+        ..of("inter_token_latency_seconds", Input::EventTime)
     },
     prefix_cache("prefix_cache_queries_total", Input::CacheQueries),
     prefix_cache("prefix_cache_hits_total", Input::CacheHits),
@@ -285,7 +295,8 @@ impl Inputs {
         let counts_hits = page.is_since("0.4.3.post4") || has(&"cached_tokens_total");
         for used in uses {
             let skip = used.method == "cached_tokens" && !counts_hits;
-            if skip || !self.wants(used.input) || used.unless.iter().any(has) {
+            let lacks = used.with.is_some_and(|family| !has(&family));
+            if skip || lacks || !self.wants(used.input) || used.unless.iter().any(has) {
                 continue;
             }
             for output in page.outputs.iter().filter(|o| page.base(o) == Some(used.family)) {
@@ -424,7 +435,7 @@ mod tests {
     fn every_family_is_one_of_the_engines() {
         for (prefix, uses) in [("vllm:", VLLM), ("sglang:", SGLANG)] {
             for used in uses {
-                for family in [used.family].iter().chain(used.unless) {
+                for family in [used.family].iter().chain(used.unless).chain(&used.with) {
                     assert!(families(prefix).contains(family), "{prefix}{family}");
                 }
             }

@@ -143,7 +143,14 @@ const METHODS: &[Method] = &[
     ),
     vllm(
         SPEED,
-        "0.7.2 to 0.10.2 with speculation, or without either histogram",
+        "to 0.10.2, with speculation",
+        "decode_time",
+        "(d(generation_tokens_total) − d(requests finished)) / d(sum of inter_token_latency_seconds), once per finished request",
+        "estimate: all requests that finish between two pages have one speed, that of all tokens in that time",
+    ),
+    vllm(
+        SPEED,
+        "without any of these histograms",
         "interval",
         "d(generation_tokens_total) / ∫ num_requests_running dt, once per finished request",
         "estimate: all requests between two pages have one speed, and time to the first token counts as running",

@@ -32,7 +32,7 @@ enum From {
     /// A histogram of seconds per token with the same number of bounds as the output, or more where some are not
     /// positive.
     Times(Times),
-    /// Tokens generated, requests running and requests finished, from page to page.
+    /// Tokens generated, time that requests took, and requests finished, from page to page.
     Interval(Interval),
 }
 
@@ -51,8 +51,17 @@ struct Times {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct IntervalCols {
     pub(super) generated: Col,
-    pub(super) running: Col,
     pub(super) finished: Col,
+    pub(super) busy: Busy,
+}
+
+/// What tells for how long requests were worked on, all of them together.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Busy {
+    /// Seconds from token to token, as the engine adds them up.
+    Decoding(Col),
+    /// Requests that run right now.
+    Running(Col),
 }
 
 #[derive(Debug)]
@@ -60,9 +69,19 @@ struct Interval {
     cols: IntervalCols,
     generated: Last,
     finished: Last,
+    decoding: Last,
     running: Option<(i64, f64)>,
-    /// Tokens, and seconds of running requests, that no finished request was given yet.
-    open: (f64, f64),
+    open: Open,
+}
+
+/// What was counted since the last observation.
+#[derive(Clone, Copy, Debug, Default)]
+struct Open {
+    tokens: f64,
+    /// Seconds of requests.
+    seconds: f64,
+    /// That finished.
+    requests: f64,
 }
 
 impl Speed {
@@ -74,11 +93,12 @@ impl Speed {
         Self { out, bounds, from, counted }
     }
 
-    /// From tokens, running and finished requests.
+    /// From tokens, finished requests, and how long they were worked on.
     pub(super) fn interval(cols: IntervalCols, out: Col, bounds: Bounds, since: i64) -> Self {
         let counted = Counted::new(bounds.len(), since);
-        let (generated, finished) = (Last::default(), Last::default());
-        let interval = Interval { cols, generated, finished, running: None, open: (0.0, 0.0) };
+        let [generated, finished, decoding] = [Last::default(); 3];
+        let open = Open::default();
+        let interval = Interval { cols, generated, finished, decoding, running: None, open };
         Self { out, bounds, from: From::Interval(interval), counted }
     }
 
@@ -204,8 +224,8 @@ fn speeds(bounds: &[f64], slots: &[f64]) -> Option<f64> {
 }
 
 impl Interval {
-    /// Shares out the tokens since the last finished request among the requests that ran. Each finished request is one
-    /// observation, so that the count is the number of requests however often pages are read.
+    /// Shares out the tokens since the last observation among the requests that were worked on. Each finished request
+    /// is one observation, so that the count is the number of requests however often pages are read.
     fn run(
         &mut self,
         page: &Page<'_>,
@@ -213,30 +233,36 @@ impl Interval {
         bounds: &Bounds,
         counted: &mut Counted,
     ) -> Mark {
+        let (Busy::Decoding(busy) | Busy::Running(busy)) = self.cols.busy;
         let generated = page.number(self.cols.generated);
-        let (running, finished) = (page.number(self.cols.running), page.number(self.cols.finished));
-        let (Ok(generated), Ok(running), Ok(finished)) = (generated, running, finished) else {
+        let (busy, finished) = (page.number(busy), page.number(self.cols.finished));
+        let (Ok(generated), Ok(busy), Ok(finished)) = (generated, busy, finished) else {
             self.running = None;
             return generated.err().filter(|mark| *mark == Mark::Stale).unwrap_or(Mark::Present);
         };
         let tokens = self.generated.increase(generated, page.odd);
         let requests = self.finished.increase(finished, page.odd);
-        let time = page.batch.time;
-        let before = self.running.replace((time, running)).filter(|_| continuous);
-        let Some((since, was)) = before else {
-            self.open = (0.0, 0.0);
+        let seconds = match self.cols.busy {
+            Busy::Decoding(_) => self.decoding.increase(busy, page.odd),
+            Busy::Running(_) => {
+                let time = page.batch.time;
+                let before = self.running.replace((time, busy)).filter(|_| continuous);
+                before.map(|(at, was)| f64::midpoint(was, busy) * (time - at) as f64 / 1e9)
+            }
+        };
+        let (Some(tokens), Some(seconds), Some(requests)) = (tokens, seconds, requests) else {
+            self.open = Open::default();
             return Mark::Present;
         };
-        self.open.0 += tokens.unwrap_or(0.0);
-        self.open.1 += f64::midpoint(was, running) * (time - since) as f64 / 1e9;
-        let (tokens, seconds) = self.open;
-        if let Some(requests) = requests
-            && requests > 0.0
-            && tokens > 0.0
-            && seconds > 0.0
-        {
+        // No decoding brought a request's first token.
+        let first = if matches!(self.cols.busy, Busy::Decoding(_)) { requests } else { 0.0 };
+        self.open.tokens += tokens - first;
+        self.open.seconds += seconds;
+        self.open.requests += requests;
+        let Open { tokens, seconds, requests } = self.open;
+        if tokens > 0.0 && seconds > 0.0 && requests > 0.0 {
             counted.observe(bounds.as_slice(), tokens / seconds, requests);
-            self.open = (0.0, 0.0);
+            self.open = Open::default();
         }
         Mark::Present
     }

@@ -303,7 +303,9 @@ fn sglang(scale: f64, more: &str) -> String {
 fn an_sglang_over_two_devices_with_little_on_its_page() {
     let mut target = Target::new("");
     target.scrape(&sglang(1.0, ""), 0);
-    check(&lines(&target.scrape(&sglang(3.0, ""), 10)), &expect![[r#"
+    check(
+        &lines(&target.scrape(&sglang(3.0, ""), 10)),
+        &expect![[r#"
         input_tokens_total{deployment_id="d",instance="10.0.0.1:8000",model_name="q"} 3000
         output_tokens_total{deployment_id="d",instance="10.0.0.1:8000",model_name="q"} 1500
         input_tokens_per_request{deployment_id="d",instance="10.0.0.1:8000",model_name="q"} sum 3000 count 30 []
@@ -313,13 +315,17 @@ fn an_sglang_over_two_devices_with_little_on_its_page() {
         in_flight_tokens{deployment_id="d",instance="10.0.0.1:8000",model_name="q"} 5000
         avg_in_flight_tokens{deployment_id="d",instance="10.0.0.1:8000",model_name="q"} 5000
         num_requests{deployment_id="d",instance="10.0.0.1:8000",model_name="q"} 7
-    "#]]);
-    check(&target.methods().join("\n"), &expect![[r#"
+    "#]],
+    );
+    check(
+        &target.methods().join("\n"),
+        &expect![[r#"
         llm_kv_cache_hit_rate by cached_tokens
         llm_tokens_per_second_per_request by interval
         llm_input_tokens_per_request by mean
         llm_output_tokens_per_request by mean
-        llm_in_flight_tokens by used_tokens"#]]);
+        llm_in_flight_tokens by used_tokens"#]],
+    );
 }
 
 /// In the order in which they are preferred; each is measured over one interval.
@@ -592,6 +598,40 @@ fn speeds_from_intervals() {
     assert_eq!(target.odd(Reason::Gap), 1);
 }
 
+/// With speculation an output event brings several tokens: the time between events tells how long was decoded.
+#[test]
+fn speeds_from_decode_time() {
+    let page = |generated: u32, seconds: f64, finished: u32| {
+        format!(
+            "# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running 0\n\
+             # TYPE vllm:kv_cache_usage_perc gauge\nvllm:kv_cache_usage_perc 0.5\n\
+             # TYPE vllm:prompt_tokens counter\nvllm:prompt_tokens_total 1\n\
+             # TYPE vllm:generation_tokens counter\nvllm:generation_tokens_total {generated}\n\
+             # TYPE vllm:spec_decode_num_draft_tokens counter\nvllm:spec_decode_num_draft_tokens_total 5\n\
+             # TYPE vllm:inter_token_latency_seconds histogram\n\
+             vllm:inter_token_latency_seconds_bucket{{le=\"1.0\"}} {generated}\n\
+             vllm:inter_token_latency_seconds_bucket{{le=\"+Inf\"}} {generated}\n\
+             vllm:inter_token_latency_seconds_count {generated}\n\
+             vllm:inter_token_latency_seconds_sum {seconds}\n\
+             # TYPE vllm:request_success counter\nvllm:request_success_total{{finished_reason=\"stop\"}} {finished}\n"
+        )
+    };
+    let mut target = Target::new("");
+    let mut speed = |page: String, at| {
+        point(&target.scrape(&page, at), "tokens_per_second_per_request").unwrap()[..2].to_vec()
+    };
+    assert_eq!(speed(page(100, 1.0, 1), 0), [0.0, 0.0]);
+    // Nobody is done, and nobody runs when the page is read; nothing of it is lost.
+    assert_eq!(speed(page(400, 3.0, 1), 10), [0.0, 0.0]);
+    // 502 tokens of which 2 came from prefill, in 5 seconds.
+    assert_eq!(speed(page(602, 6.0, 3), 20), [200.0, 2.0]);
+    // After a pause: counters know.
+    assert_eq!(speed(page(703, 7.0, 4), 3620), [300.0, 3.0]);
+    assert!(
+        target.methods().contains(&"llm_tokens_per_second_per_request by decode_time".to_owned())
+    );
+}
+
 #[test]
 fn a_clock_that_steps_back_starts_intervals_anew() {
     let mut target = Target::new("");
@@ -626,9 +666,12 @@ fn families_may_be_missing_and_come_later() {
     let least = "# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running 1\n\
                  # TYPE vllm:kv_cache_usage_perc gauge\nvllm:kv_cache_usage_perc 0.5\n";
     let page = target.scrape(least, 0);
-    check(&lines(&page), &expect![[r#"
+    check(
+        &lines(&page),
+        &expect![[r#"
         num_requests{deployment_id="d",instance="10.0.0.1:8000"} 1
-    "#]]);
+    "#]],
+    );
     let page = target.scrape(&whole, 10);
     assert_eq!(number(&page, "input_tokens_total"), 1000.0);
     assert_eq!(point(&page, "tokens_per_second_per_request").unwrap()[..2], [0.0, 0.0]);
@@ -755,11 +798,14 @@ fn several_pods_on_one_page_are_kept_apart() {
         .filter(|line| line.starts_with("input_tokens_total") || line.starts_with("in_flight"))
         .map(str::to_owned)
         .collect();
-    check(&inputs.join("\n"), &expect![[r#"
+    check(
+        &inputs.join("\n"),
+        &expect![[r#"
         input_tokens_total{deployment_id="d",instance="10.0.0.1:8000",model_name="m",pod="a"} 1000
         in_flight_tokens{deployment_id="d",instance="10.0.0.1:8000",model_name="m",pod="a"} 6000
         input_tokens_total{deployment_id="d",instance="10.0.0.1:8000",model_name="m",pod="b"} 2000
-        in_flight_tokens{deployment_id="d",instance="10.0.0.1:8000",model_name="m",pod="b"} 6000"#]]);
+        in_flight_tokens{deployment_id="d",instance="10.0.0.1:8000",model_name="m",pod="b"} 6000"#]],
+    );
 }
 
 #[test]
