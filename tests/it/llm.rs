@@ -40,26 +40,9 @@ fn llm_samples(page: &str) -> Vec<Sample> {
     samples(page).into_iter().filter(|sample| sample.name.starts_with(PREFIX)).collect()
 }
 
-/// What a counter made of several of the engine's series shows once a process of it has ended: a rank that restarts is
-/// no fall of the whole, so the sum goes on. One series alone shows the new process.
-#[derive(Clone, Copy, PartialEq)]
-enum Totals {
-    OfProcess,
-    OfLife,
-}
-
-impl Totals {
-    fn of(self, engines: &Engines) -> Truth {
-        engines.fleet.with_engine(0, |engine| match self {
-            Self::OfProcess => engine.truth(),
-            Self::OfLife => engine.lifetime(),
-        })
-    }
-}
-
 /// The page once it shows what the engine has counted by now: nothing is in between, as simulated time stands still.
-fn page_of(engines: &Engines, agent: &Agent, totals: Totals) -> String {
-    let truth = totals.of(engines);
+fn page_of_now(engines: &Engines, agent: &Agent) -> String {
+    let truth = engines.fleet.truth(0);
     // SGLang counts a request's tokens when it ends.
     let (input, output) = match engines.fleet.spec(0).release.engine() {
         "sglang" => (truth.finished_prompt_tokens, truth.finished_generation_tokens),
@@ -69,10 +52,6 @@ fn page_of(engines: &Engines, agent: &Agent, totals: Totals) -> String {
         llm(page, "output_tokens_total") == Some(output as f64)
             && llm(page, "input_tokens_total") == Some(input as f64)
     })
-}
-
-fn page_of_now(engines: &Engines, agent: &Agent) -> String {
-    page_of(engines, agent, Totals::OfProcess)
 }
 
 /// Every series is of the contract, there once, under its own labels and no raw pod name; numbers are numbers, none is
@@ -116,8 +95,8 @@ fn identities(page: &str) -> BTreeSet<(String, BTreeMap<String, String>)> {
 }
 
 /// The engine starts anew between pages: no total is lost or counted twice, and what is counted here goes on.
-fn restarted(release: Release, totals: Totals) {
-    let engines = engines(spec(release));
+fn restarted(spec: EngineSpec) {
+    let engines = engines(spec);
     let agent = agent_on(&engines);
     let first = page_of_now(&engines, &agent);
     assert_eq!(llm(&first, "tokens_per_second_per_request_count"), Some(0.0), "no false delta");
@@ -130,7 +109,7 @@ fn restarted(release: Release, totals: Totals) {
             engines.fleet.restart(0);
         }
         engines.advance(7);
-        let page = page_of(&engines, &agent, totals);
+        let page = page_of_now(&engines, &agent);
         assert_sound(&page);
         let truth = engines.fleet.truth(0);
         let requests = llm(&page, "output_tokens_per_request_count");
@@ -143,26 +122,38 @@ fn restarted(release: Release, totals: Totals) {
         (speeds, rates) = (speeds_now, rates_now);
         let counted = (finished(&engines) - before) as f64;
         assert_eq!(speeds, counted, "step {step}: a speed for each request, no more");
-        assert!(rates <= f64::from(step) + 2.0, "at most one rate for each page that moved");
+        let workers = f64::from(engines.fleet.spec(0).data_parallel);
+        assert!(
+            rates <= workers * (f64::from(step) + 2.0),
+            "at most one rate for each page that moved"
+        );
         assert!(llm(&page, "kv_cache_hit_rate_sum").unwrap() <= rates);
         let (asked, now) = engines
             .fleet
-            .with_engine(0, |engine| (engine.spec().kv_capacity_tokens, engine.reported()[0]));
-        assert!(llm(&page, "in_flight_tokens").unwrap() <= asked as f64);
-        assert_eq!(llm(&page, "num_requests"), Some((now.running + now.waiting) as f64));
+            .with_engine(0, |engine| (engine.spec().kv_capacity_tokens, engine.reported()));
+        let ranks = now.len() as u64;
+        assert!(llm(&page, "in_flight_tokens").unwrap() <= (asked * ranks) as f64);
+        let requests: u64 = now.iter().map(|now| now.running + now.waiting).sum();
+        assert_eq!(llm(&page, "num_requests"), Some(requests as f64));
     }
     assert!(speeds > 20.0 && rates > 4.0, "{speeds} speeds, {rates} rates");
 }
 
 #[test]
 fn a_restart_of_vllm_takes_nothing_back() {
-    restarted(Release::Vllm0_33_0, Totals::OfProcess);
+    restarted(spec(Release::Vllm0_33_0));
 }
 
+/// Folded series restart with their process, as single ones do.
+#[test]
+fn a_restart_of_two_engines_takes_nothing_back() {
+    restarted(EngineSpec { data_parallel: 2, ..spec(Release::Vllm0_33_0) });
+}
+
+/// It counts streamed requests apart from others.
 #[test]
 fn a_restart_of_sglang_takes_nothing_back() {
-    // It counts streamed requests apart from others.
-    restarted(Release::Sglang0_5_23, Totals::OfLife);
+    restarted(spec(Release::Sglang0_5_23));
 }
 
 #[test]

@@ -224,11 +224,20 @@ impl Program {
             values[to..to + len].copy_from_slice(&batch.values[from..from + len]);
         }
         let mut marks = self.marks(batch);
-        for row in &self.folds {
-            let out = &mut values[row.slot as usize..(row.slot + row.len) as usize];
+        for (fold_idx, row) in self.folds.iter().enumerate() {
+            let (out, inputs) = (
+                &mut values[row.slot as usize..(row.slot + row.len) as usize],
+                self.inputs_of(row),
+            );
             // Sums add to what is there, and a row that is absent leaves it.
             out.fill(Slot::default());
-            let mark = fold(row, self.inputs_of(row), batch, out, &mut state.cells);
+            if row.fold == Fold::SumCounter && began_anew(row, inputs, batch, &state.cells) {
+                let cells = row.state as usize..row.state as usize + inputs.len() * out.len();
+                state.cells[cells].fill((f64::NAN, 0.0));
+                state.first_starts[fold_idx] = 0;
+                state.starts = None;
+            }
+            let mark = fold(row, inputs, batch, out, &mut state.cells);
             if mark != Mark::Present && marks.is_none() {
                 marks = Some(vec![Mark::Present; self.sources.len()]);
             }
@@ -399,6 +408,27 @@ fn settle(present: bool, stale: bool, out: &mut [Slot]) -> Mark {
         }
         (false, false) => Mark::Absent,
     }
+}
+
+/// True when all inputs that had counted anything are there and fell: they are one process, and it restarted. Then the
+/// total restarts as well, as that of a process with one input does. It must not go on from what it had been: whoever
+/// takes over from this process could not know that, and would show a fall where the engine had none.
+fn began_anew(row: &FoldRow, inputs: &[Input], batch: &Batch, cells: &[(f64, f64)]) -> bool {
+    let len = row.len as usize;
+    let counting = usize::from(len > 1);
+    let mut fell = false;
+    for (input, cells) in inputs.iter().zip(cells[row.state as usize..].chunks_exact(len)) {
+        let (last, lives) = cells[counting];
+        if last.is_nan() || last + lives == 0.0 {
+            continue;
+        }
+        let now = batch.values[input.slot as usize + counting].as_double();
+        if batch.mark(input.row) != Mark::Present || now >= last || now.is_nan() {
+            return false;
+        }
+        fell = true;
+    }
+    fell
 }
 
 /// Each input adds `last + lives`, where `lives` is what it had counted before its resets. An input that is away

@@ -19,8 +19,9 @@ pub enum Fold {
     First,
     /// The sum of the present inputs: for gauges that count things.
     Sum,
-    /// The sum of the inputs' increases: for counters and cumulative histograms. Each input is made monotonic
-    /// first, so that one that resets or goes away never makes the total fall.
+    /// The sum of the inputs' increases: for counters and cumulative histograms. Each input is made monotonic first, so
+    /// that one that resets or goes away never makes the total fall. When all of them fell at once, their process
+    /// restarted, and the total is theirs again.
     SumCounter,
     /// The mean of the present inputs, slot by slot.
     Mean,

@@ -155,16 +155,21 @@ fn a_total_that_outlives_its_parts_keeps_its_start() {
     );
     assert_eq!(run(&input, vec![50, 70], &[11.0, 10.0]), (21.0, 50));
     assert_eq!(
-        run(&input, vec![90, 90], &[1.0, 1.0]),
-        (23.0, 50),
-        "what they had counted is still in it"
+        run(&input, vec![90, 70], &[1.0, 10.0]),
+        (22.0, 50),
+        "what the first had counted is still in it"
     );
     let grown = shape(
         &interner,
         "a:1",
         &[(&gauge("new"), &[]), (&metric, &[("engine", "0")]), (&metric, &[("engine", "1")])],
     );
-    assert_eq!(run(&grown, vec![0, 95, 95], &[7.0, 2.0, 1.0]), (24.0, 50));
+    assert_eq!(run(&grown, vec![0, 95, 95], &[7.0, 2.0, 11.0]), (24.0, 50));
+    assert_eq!(
+        run(&grown, vec![0, 99, 98], &[7.0, 1.0, 4.0]),
+        (5.0, 98),
+        "all fell: it was their process that restarted"
+    );
 }
 
 #[test]
