@@ -13,8 +13,8 @@ use std::sync::{Mutex, PoisonError};
 
 use pipeline_component::telemetry::{Counter, table};
 use pipeline_component::{
-    BoxFuture, BuildExporter, Component, ExportError, Exporter, Running, Settings, Shutdown,
-    Stability, StartError,
+    BoxFuture, BuildExporter, Component, ExportError, Exporter, Outlet, Running, Settings,
+    Shutdown, Stability, StartError,
 };
 use pipeline_config::{Diagnostics, Section};
 use pipeline_model::{Batch, SourceId};
@@ -126,11 +126,7 @@ impl Component for Debug {
 }
 
 impl BuildExporter for Debug {
-    fn build(
-        config: Config,
-        _: &Section,
-        settings: Settings,
-    ) -> Result<Box<dyn Exporter>, Diagnostics> {
-        Ok(Box::new(Self::new(config, &settings)))
+    fn build(config: Config, _: &Section, settings: Settings) -> Result<Outlet, Diagnostics> {
+        Ok(Outlet::local(Self::new(config, &settings)))
     }
 }

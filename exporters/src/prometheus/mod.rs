@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use pipeline_component::telemetry::{Counter, table};
 use pipeline_component::{
-    BoxFuture, BuildExporter, Component, ExportError, Exporter, RateLimiter, Running, Settings,
-    Shutdown, Stability, StartError,
+    BoxFuture, BuildExporter, Component, ExportError, Exporter, Outlet, RateLimiter, Running,
+    Settings, Shutdown, Stability, StartError,
 };
 use pipeline_config::{Diagnostics, Section};
 use pipeline_model::Batch;
@@ -215,12 +215,8 @@ impl Component for Prometheus {
 }
 
 impl BuildExporter for Prometheus {
-    fn build(
-        config: Config,
-        section: &Section,
-        settings: Settings,
-    ) -> Result<Box<dyn Exporter>, Diagnostics> {
+    fn build(config: Config, section: &Section, settings: Settings) -> Result<Outlet, Diagnostics> {
         let tokens = config.check(section)?;
-        Ok(Box::new(Self::new(config, tokens, &settings)))
+        Ok(Outlet::local(Self::new(config, tokens, &settings)))
     }
 }

@@ -1,11 +1,12 @@
 //! The traits on the edges of the graph, and their errors.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipeline_model::{Batch, Compute, Reshape};
+use pipeline_model::{Batch, Compute, Mark, Reshape, RowId};
 
-use crate::{BoxFuture, Shutdown};
+use crate::{BoxFuture, Delivery, Shutdown};
 
 /// Takes batches. Every edge of the graph is one; the cost is one box per batch, never per point.
 pub trait Consumer: Send + Sync {
@@ -104,20 +105,97 @@ pub enum ExportError {
         /// What the other side asked for.
         after: Option<Duration>,
     },
-    /// Never worth trying again: the batch is counted as lost.
+    /// More than one request may hold: worth trying in halves. Nothing of it was taken.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Never worth trying again: the points are counted as lost.
     #[error("{0}")]
     Permanent(String),
 }
 
-/// Takes batches out of the process.
-///
-/// Queueing, retry and concurrency are the engine's, the same for all: an exporter makes one attempt and classifies
-/// its outcome. One that is pulled (Prometheus) just keeps the newest state.
+/// Takes batches to where they are read, within this process: a page that is scraped, a terminal. It keeps up with
+/// whatever comes, and what it cannot keep it counts itself.
 pub trait Exporter: Send + Sync {
-    /// Binds and opens; the returned future serves until `stop`. Exporters that only push return a future that waits
-    /// for `stop`.
+    /// Binds and opens; the returned future serves until `stop`.
     fn start(&self, stop: Shutdown) -> BoxFuture<'_, Result<Running, StartError>>;
 
-    /// One attempt to deliver `batch`.
+    /// Takes `batch`.
     fn export<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<(), ExportError>>;
+}
+
+/// What an exporter is: one that keeps what it is given, or one that delivers it elsewhere.
+pub enum Outlet {
+    /// Keeps it.
+    Local(Box<dyn Exporter>),
+    /// Delivers it.
+    Push(Push),
+}
+
+impl Outlet {
+    /// An exporter that keeps what it is given.
+    pub fn local(exporter: impl Exporter + 'static) -> Self {
+        Self::Local(Box::new(exporter))
+    }
+}
+
+/// An exporter that delivers to a backend. Queueing, batching, retry, order and concurrency are the engine's, the same
+/// for all: a sender makes one attempt and classifies its outcome.
+pub struct Push {
+    /// What happens to batches before they are queued, on the pipeline's workers: the temporality that the backend
+    /// wants, for instance. Made for this exporter alone.
+    pub steps: Vec<Processor>,
+    /// How it queues, batches and retries.
+    pub delivery: Delivery,
+    /// Makes a sender; one for each of `delivery.concurrency` shards, and a new one after a panic. All batches of a
+    /// source go through one shard, so a sender may remember what it wrote about a source or shape.
+    pub sender: Box<dyn Fn() -> Box<dyn Sender> + Send + Sync>,
+}
+
+impl std::fmt::Debug for Push {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Push").field("delivery", &self.delivery).finish_non_exhaustive()
+    }
+}
+
+/// One connection's worth of delivery.
+pub trait Sender: Send {
+    /// One attempt to deliver `parts`, which are in order. After a failure the same parts come again, or the halves of
+    /// them where they were too large.
+    fn send<'a>(&'a mut self, parts: &'a [Part]) -> BoxFuture<'a, Result<Delivered, ExportError>>;
+}
+
+/// Some rows of a batch: all of them, unless a request had to be split.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The batch.
+    pub batch: Batch,
+    /// Its rows that are meant.
+    pub rows: Range<RowId>,
+}
+
+impl Part {
+    /// All rows of `batch`.
+    pub fn whole(batch: Batch) -> Self {
+        let rows = 0..batch.shape.len() as RowId;
+        Self { batch, rows }
+    }
+
+    /// Points that are there, or say that they have ended: what a backend may be told of.
+    pub fn points(&self) -> usize {
+        match &self.batch.marks {
+            None => self.rows.len(),
+            Some(_) => {
+                self.rows.clone().filter(|row| self.batch.mark(*row) != Mark::Absent).count()
+            }
+        }
+    }
+}
+
+/// What a backend did with a request that it took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// Points that it refused all the same; they are counted as lost.
+    pub rejected: u64,
+    /// Why, or a warning without a refusal; for the log. Empty: all is well.
+    pub message: String,
 }

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Exporter, Processor, Receiver, Settings};
+use crate::{Outlet, Processor, Receiver, Settings};
 
 /// How far a component can be relied on, in the OpenTelemetry Collector's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub trait BuildExporter: Component {
         config: Self::Config,
         section: &Section,
         settings: Settings,
-    ) -> Result<Box<dyn Exporter>, Diagnostics>;
+    ) -> Result<Outlet, Diagnostics>;
 }
 
 /// One component type of this build.
@@ -123,7 +123,7 @@ pub type ReceiverFactory = Factory<Box<dyn Receiver>>;
 /// Makes the steps of processors.
 pub type ProcessorFactory = Factory<Vec<Processor>>;
 /// Makes exporters.
-pub type ExporterFactory = Factory<Box<dyn Exporter>>;
+pub type ExporterFactory = Factory<Outlet>;
 
 /// All that a build contains.
 #[derive(Debug, Default)]

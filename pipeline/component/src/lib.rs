@@ -5,6 +5,7 @@
 //! [`BuildProcessor`] or [`BuildExporter`], and one line in its crate's `factories()`.
 
 mod consumer;
+mod delivery;
 mod factory;
 mod limiter;
 mod settings;
@@ -12,9 +13,10 @@ mod shutdown;
 pub mod telemetry;
 
 pub use consumer::{
-    ConsumeError, Consumer, ExportError, Exporter, Processor, Receiver, RunError, Running,
-    StartError,
+    ConsumeError, Consumer, Delivered, ExportError, Exporter, Outlet, Part, Processor, Push,
+    Receiver, RunError, Running, Sender, StartError,
 };
+pub use delivery::{BatchSettings, Delivery, DiskSettings, QueueSettings, RetrySettings, WhenFull};
 pub use factory::{
     BuildExporter, BuildProcessor, BuildReceiver, Component, ExporterFactory, Factories, Factory,
     ProcessorFactory, ReceiverFactory, Stability,

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use pipeline_component::telemetry::Telemetry;
 use pipeline_component::{
-    ComponentId, Exporter, Factories, Factory, Processor, Receiver, Settings, SystemTimeSource,
+    ComponentId, Exporter, Factories, Factory, Outlet, Processor, Receiver, Settings,
+    SystemTimeSource,
 };
 use pipeline_config::{Diagnostic, Diagnostics, Document, Section, codes, similar};
 use pipeline_model::{Contract, Interner, MetadataStore};
@@ -270,7 +271,7 @@ impl Builder<'_> {
     fn exporters(
         &mut self,
         pipelines: &[(String, Section, PipelineConfig)],
-        configured: &mut BTreeMap<String, Configured<'_, Box<dyn Exporter>>>,
+        configured: &mut BTreeMap<String, Configured<'_, Outlet>>,
     ) -> BTreeMap<String, ExporterNode> {
         let mut nodes = BTreeMap::new();
         for (_, section, config) in pipelines {
@@ -282,7 +283,7 @@ impl Builder<'_> {
                 let settings = self.settings("exporter", component.factory.type_name, &name);
                 let (id, telemetry) = (settings.id.to_string(), settings.telemetry.clone());
                 let built = (component.factory.build)(&component.section, settings);
-                if let Some(exporter) = self.found.keep(built) {
+                if let Some(Outlet::Local(exporter)) = self.found.keep(built) {
                     let queue = ExporterQueue::new(QUEUE_BYTES_MAX, &telemetry);
                     nodes.insert(
                         name,

@@ -142,7 +142,7 @@ async fn export_loop(
                     tokio::time::sleep(after.unwrap_or(pause)).await;
                     pause = (pause * 2).min(RETRY_MAX);
                 }
-                Ok(Err(ExportError::Permanent(reason))) => {
+                Ok(Err(ExportError::Permanent(reason) | ExportError::TooLarge(reason))) => {
                     failed.add(points);
                     permanent.add(points);
                     if let Some(swallowed) = limiter.admit() {

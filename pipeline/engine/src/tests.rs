@@ -8,8 +8,8 @@ use std::time::Duration;
 use pipeline_component::telemetry::Telemetry;
 use pipeline_component::{
     BoxFuture, BuildExporter, BuildProcessor, BuildReceiver, Component, Consumer, ExportError,
-    Exporter, ExporterFactory, Factories, Processor, ProcessorFactory, Receiver, ReceiverFactory,
-    RunError, Running, Settings, Shutdown, Stability, StartError,
+    Exporter, ExporterFactory, Factories, Outlet, Processor, ProcessorFactory, Receiver,
+    ReceiverFactory, RunError, Running, Settings, Shutdown, Stability, StartError,
 };
 use pipeline_config::{Diagnostics, Document, Section};
 use pipeline_model::{
@@ -159,12 +159,8 @@ impl Component for Sink {
 }
 
 impl BuildExporter for Sink {
-    fn build(
-        told: Told,
-        _: &Section,
-        settings: Settings,
-    ) -> Result<Box<dyn Exporter>, Diagnostics> {
-        Ok(Box::new(Self { told, name: settings.id.name, attempts: Mutex::new(0) }))
+    fn build(told: Told, _: &Section, settings: Settings) -> Result<Outlet, Diagnostics> {
+        Ok(Outlet::local(Self { told, name: settings.id.name, attempts: Mutex::new(0) }))
     }
 }
 
