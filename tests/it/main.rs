@@ -10,6 +10,7 @@ mod demo;
 mod engines;
 mod fuzz_corpus;
 mod llm;
+mod llm_truth;
 mod parts;
 mod reference;
 mod tidy;
