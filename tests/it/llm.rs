@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pipeline_model::{CONTRACT, Contract};
-use simulator::{EngineSpec, Fault, FleetSpec, Load, Release, Truth};
+use simulator::{EngineSpec, Fault, FleetSpec, Load, Release};
 use testkit::{Sample, samples, value};
 
 use crate::agent::{Agent, Engines, config};
