@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
+};
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -33,7 +35,7 @@ pub struct Connection {
     link: Option<Link>,
     /// Compressed bytes of an answer.
     wire: Vec<u8>,
-    /// Headers of the last answer, emptied for the next request.
+    /// Headers of the last answer; the next request empties and uses the map.
     headers: HeaderMap,
     progress: Progress,
 }
@@ -53,6 +55,9 @@ pub struct Post {
     pub content_type: HeaderValue,
     /// How `body` is coded.
     pub content_encoding: Coding,
+    /// More headers of this request; they replace those of the settings and those above. Never sent to another host,
+    /// because posts follow no redirect.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// One request, to be sent as often as redirects and stale connections demand.
@@ -84,6 +89,12 @@ impl Connection {
     #[must_use]
     pub fn connects(&self) -> u64 {
         self.progress.connects
+    }
+
+    /// Headers of the last answer; empty when the last request had none.
+    #[must_use]
+    pub fn answer_headers(&self) -> &HeaderMap {
+        &self.headers
     }
 
     /// Gets the target's address. The body replaces what is in `body`; after an error `body` holds nothing of use.
@@ -265,6 +276,9 @@ impl Call<'_> {
             if post.content_encoding != Coding::Identity {
                 let name = HeaderValue::from_static(post.content_encoding.name());
                 map.insert(header::CONTENT_ENCODING, name);
+            }
+            for (name, value) in &post.headers {
+                map.insert(name, value.clone());
             }
         }
         let mut request = Request::new(Full::new(body));

@@ -169,12 +169,18 @@ async fn a_request_says_who_asks_and_for_what() {
         body: "{}".into(),
         content_type: HeaderValue::from_static("application/json"),
         content_encoding: Coding::Identity,
+        headers: vec![
+            (header::CONTENT_ENCODING, HeaderValue::from_static("snappy")),
+            (HeaderName::from_static("x-org"), HeaderValue::from_static("other")),
+        ],
     };
     let mut body = Vec::new();
     let deadline = Instant::now() + Duration::from_secs(10);
     let answer = connection.post(&post, &mut body, LIMITS, deadline).await.unwrap();
     let text = String::from_utf8(body).unwrap();
-    assert!(text.contains("content-length: 2\ncontent-type: application/json\n"), "{text}");
+    let headers = "content-encoding: snappy\ncontent-length: 2\ncontent-type: application/json\n";
+    assert!(text.contains(headers) && text.contains("x-org: other\n"), "{text}");
+    assert_eq!(connection.answer_headers().get("content-length").unwrap(), &text.len().to_string());
     assert_eq!((answer.status, connection.connects()), (StatusCode::OK, 1));
 }
 
@@ -198,6 +204,7 @@ async fn what_may_have_arrived_is_not_posted_twice() {
         body: Bytes::new(),
         content_type: HeaderValue::from_static("text/plain"),
         content_encoding: Coding::Identity,
+        headers: Vec::new(),
     };
     let mut body = Vec::new();
     let mut send = async || {
