@@ -14,6 +14,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("simulator", &[]),
     ("pipeline-wire", &["pipeline-model"]),
     ("pipeline-component", &["pipeline-model", "pipeline-config"]),
+    ("pipeline-temporality", &["pipeline-component", "pipeline-model"]),
     ("pipeline-engine", &["pipeline-component", "pipeline-config", "pipeline-model"]),
     (
         "pipeline-admin",
@@ -25,8 +26,14 @@ const DOORS: &[(&str, &[&str])] = &[
 ];
 
 /// What receivers, processors and exporters may know: the pipeline, never each other or the engine.
-const COMPONENT_DOORS: &[&str] =
-    &["pipeline-component", "pipeline-config", "pipeline-model", "pipeline-net", "pipeline-wire"];
+const COMPONENT_DOORS: &[&str] = &[
+    "pipeline-component",
+    "pipeline-config",
+    "pipeline-model",
+    "pipeline-net",
+    "pipeline-temporality",
+    "pipeline-wire",
+];
 
 /// Lines that a source file may have, tests and tables of facts apart.
 const LINES_MAX: usize = 600;
