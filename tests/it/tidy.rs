@@ -13,9 +13,13 @@ const DOORS: &[(&str, &[&str])] = &[
     ("pipeline-net", &[]),
     ("simulator", &[]),
     ("pipeline-wire", &["pipeline-model"]),
+    ("pipeline-journal", &["pipeline-model"]),
     ("pipeline-component", &["pipeline-model", "pipeline-config"]),
     ("pipeline-temporality", &["pipeline-component", "pipeline-model"]),
-    ("pipeline-engine", &["pipeline-component", "pipeline-config", "pipeline-model"]),
+    (
+        "pipeline-engine",
+        &["pipeline-component", "pipeline-config", "pipeline-journal", "pipeline-model"],
+    ),
     (
         "pipeline-admin",
         &["pipeline-component", "pipeline-config", "pipeline-engine", "pipeline-net"],
