@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use foldhash::HashMap;
 use pipeline_component::Settings;
 use pipeline_model::{
-    Batch, Compute, Mark, Plan, Reshape, Shape, Slot, SourceId, SourcePlan, Starts,
+    Batch, Compute, Mark, MetadataStore, Plan, Reshape, Shape, Slot, SourceId, SourcePlan, Starts,
 };
 
 use super::bind::{Bound, bind};
@@ -33,8 +33,10 @@ impl Common {
         let odd = Odd::new(&settings.telemetry);
         let inputs = Inputs::new(&config.queued_tokens, config.extended, odd.clone());
         let steps: Vec<Arc<dyn Reshape>> = vec![Arc::new(inputs)];
-        let (interner, metadata) = (Arc::clone(&settings.interner), Arc::clone(&settings.metadata));
-        let plan = Plan::new(steps, interner, metadata);
+        // What is read of a page does not depend on metadata: with a store of its own it is not planned again when they
+        // change, only the window is looked up again.
+        let (interner, none) = (Arc::clone(&settings.interner), Arc::new(MetadataStore::new()));
+        let plan = Plan::new(steps, interner, none);
         let max_gap = i64::try_from(config.max_gap.as_nanos()).unwrap_or(i64::MAX);
         Self { config, settings, odd, plan, max_gap }
     }
