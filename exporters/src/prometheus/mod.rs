@@ -21,7 +21,7 @@ use pipeline_component::{
 };
 use pipeline_config::{Diagnostics, Section};
 use pipeline_model::Batch;
-use pipeline_net::{BindError, ListenSettings, Server, ServerPlan, Tokens};
+use pipeline_net::{Address, BindError, ListenSettings, Server, ServerPlan, Tokens};
 use pipeline_wire::exposition::{Dropped, Exposition, Options};
 use tokio::time::{Duration, Instant, interval};
 use tracing::{info, warn};
@@ -114,7 +114,7 @@ pub struct Prometheus {
     site: Arc<Site>,
     drops: DropCounters,
     name: String,
-    address: OnceLock<SocketAddr>,
+    address: OnceLock<Address>,
 }
 
 impl Prometheus {
@@ -135,7 +135,7 @@ impl Prometheus {
 
     /// The address in use, once started.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.address.get().copied()
+        self.address.get().and_then(Address::tcp)
     }
 
     async fn open(&self, stop: Shutdown) -> Result<Running, StartError> {
@@ -144,10 +144,10 @@ impl Prometheus {
         let bound = Server::bind(ServerPlan { listen, ..ServerPlan::default() })
             .await
             .map_err(|error| start_error(&error))?;
-        let address = bound.address();
-        _ = self.address.set(address);
+        let address = bound.address().clone();
+        _ = self.address.set(address.clone());
         info!(component = %self.name, %address, path = %self.config.path, "listening");
-        if !address.ip().is_loopback() && !self.site.has_tokens() {
+        if !address.is_local() && !self.site.has_tokens() {
             warn!(component = %self.name, %address, "everybody who reaches this address can read all metrics; set `tokens`");
         }
         let site = Arc::clone(&self.site);
@@ -184,8 +184,10 @@ impl Prometheus {
 fn start_error(error: &BindError) -> StartError {
     let text = error.with_causes();
     match error {
-        BindError::Permission { .. } => StartError::Permission(text),
-        BindError::Tls { .. } => StartError::Other(text),
+        BindError::Permission { .. } | BindError::SocketPermission { .. } => {
+            StartError::Permission(text)
+        }
+        BindError::Tls { .. } | BindError::TlsOnSocket { .. } => StartError::Other(text),
         BindError::Address { .. }
         | BindError::InUse { .. }
         | BindError::NotHere { .. }

@@ -75,7 +75,9 @@ pub async fn start(
                 _ => StartError::Bind(text),
             }
         })?;
-    let address = bound.address();
+    let Some(address) = bound.address().tcp() else {
+        return Err(StartError::Bind("expected host:port in `listen` of [admin]".to_owned()));
+    };
     info!(component = "admin", %address, "listening");
     let running = async move {
         let handler = move |request: Request| {

@@ -23,4 +23,6 @@ pub use client::{
 };
 pub use compress::Coding;
 pub use secret::Secret;
-pub use server::{BindError, Body, Bound, ListenSettings, Request, Response, Server, ServerPlan};
+pub use server::{
+    Address, BindError, Body, Bound, H2Plan, ListenSettings, Request, Response, Server, ServerPlan,
+};

@@ -32,7 +32,7 @@ impl Peer {
 async fn serve(tls: Option<ServerTls>, handler: impl Handler) -> Peer {
     let listen = ListenSettings { tls, ..ListenSettings::default() };
     let bound = Server::bind(ServerPlan { listen, ..ServerPlan::default() }).await.unwrap();
-    let (address, mut tasks) = (bound.address(), JoinSet::new());
+    let (address, mut tasks) = (bound.address().tcp().unwrap(), JoinSet::new());
     tasks.spawn(async move {
         bound.serve(handler, std::future::pending()).await;
     });

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
@@ -24,6 +24,9 @@ enum Content {
     #[default]
     Empty,
     Whole(Bytes),
+    /// What follows a whole body once that is sent.
+    Trailed(Bytes, HeaderMap),
+    Trailers(HeaderMap),
     Chunks(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
 }
 
@@ -32,6 +35,13 @@ impl Body {
     /// when the client goes away.
     pub fn stream(chunks: impl Stream<Item = Bytes> + Send + 'static) -> Self {
         Self { content: Content::Chunks(Box::pin(chunks)) }
+    }
+
+    /// A whole body with trailers after it, as gRPC ends its answers. HTTP/1.1 clients see the trailers only where they
+    /// asked for them.
+    #[must_use]
+    pub fn with_trailers(bytes: Bytes, trailers: HeaderMap) -> Self {
+        Self { content: Content::Trailed(bytes, trailers) }
     }
 
     /// A plain text answer.
@@ -59,8 +69,8 @@ impl Body {
         static NOTHING: Bytes = Bytes::new();
         match &self.content {
             Content::Empty => Some(&NOTHING),
-            Content::Whole(bytes) => Some(bytes),
-            Content::Chunks(_) => None,
+            Content::Whole(bytes) | Content::Trailed(bytes, _) => Some(bytes),
+            Content::Trailers(_) | Content::Chunks(_) => None,
         }
     }
 
@@ -91,16 +101,18 @@ impl hyper::body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let chunk = match &mut self.content {
-            Content::Empty => None,
-            Content::Whole(bytes) => {
-                let bytes = std::mem::take(bytes);
-                self.content = Content::Empty;
-                Some(bytes)
-            }
-            Content::Chunks(chunks) => ready!(chunks.as_mut().poll_next(cx)),
+        if let Content::Chunks(chunks) = &mut self.content {
+            let chunk = ready!(chunks.as_mut().poll_next(cx));
+            return Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))));
+        }
+        let (frame, rest) = match std::mem::take(&mut self.content) {
+            Content::Empty | Content::Chunks(_) => return Poll::Ready(None),
+            Content::Whole(bytes) => (Frame::data(bytes), Content::Empty),
+            Content::Trailed(bytes, trailers) => (Frame::data(bytes), Content::Trailers(trailers)),
+            Content::Trailers(trailers) => (Frame::trailers(trailers), Content::Empty),
         };
-        Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
+        self.content = rest;
+        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -113,7 +125,8 @@ impl hyper::body::Body for Body {
             Content::Whole(bytes) => {
                 SizeHint::with_exact(bytes.len().try_into().unwrap_or(u64::MAX))
             }
-            Content::Chunks(_) => SizeHint::default(),
+            // Neither has a length that could be announced: trailers need a body in chunks.
+            Content::Trailed(..) | Content::Trailers(_) | Content::Chunks(_) => SizeHint::default(),
         }
     }
 }

@@ -1,6 +1,36 @@
 //! The form of an address to listen on. No resolver is asked: whether a name has an address shows when the port opens.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+/// What begins the address of a unix socket.
+const UNIX: &str = "unix:";
+
+/// Bytes that the path of a unix socket may have; `sun_path` of Linux, less the zero at its end.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// The path of the unix socket that `listen` names, if it names one.
+pub(super) fn socket_path(listen: &str) -> Option<&Path> {
+    listen.strip_prefix(UNIX).map(Path::new)
+}
+
+/// Checks that `listen` is `unix:/path` or what [`check_listen`] wants.
+///
+/// # Errors
+/// What was expected, and what is there.
+pub fn check_listen_or_socket(listen: &str) -> Result<(), String> {
+    match socket_path(listen) {
+        None => check_listen(listen),
+        Some(path) if !path.is_absolute() => {
+            Err(format!("expected an absolute path after `unix:`, found `{}`", path.display()))
+        }
+        Some(path) if path.as_os_str().len() > SOCKET_PATH_MAX => Err(format!(
+            "expected the path of a socket of at most {SOCKET_PATH_MAX} bytes, found {}",
+            path.as_os_str().len()
+        )),
+        Some(_) => Ok(()),
+    }
+}
 
 /// Checks that `listen` is `host:port`: a name, an IPv4 address or an IPv6 address in brackets, and a port from 0 to
 /// 65535.
@@ -43,6 +73,21 @@ fn is_name(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_socket_has_an_absolute_path_that_fits() {
+        assert_eq!(check_listen_or_socket("unix:/run/inferometer/otlp.sock"), Ok(()));
+        assert_eq!(check_listen_or_socket("127.0.0.1:4317"), Ok(()));
+        assert_eq!(
+            check_listen_or_socket("unix:otlp.sock").unwrap_err(),
+            "expected an absolute path after `unix:`, found `otlp.sock`"
+        );
+        assert_eq!(
+            check_listen_or_socket(&format!("unix:/{}", "x".repeat(107))).unwrap_err(),
+            "expected the path of a socket of at most 107 bytes, found 108"
+        );
+        assert!(check_listen("unix:/run/x").is_err(), "where only ports will do");
+    }
 
     #[test]
     fn a_host_and_a_port() {

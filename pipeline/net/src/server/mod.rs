@@ -1,4 +1,4 @@
-//! An HTTP server: HTTP/1.1 and h2, with or without TLS, that gives every connection a limit and a deadline.
+//! An HTTP server: HTTP/1.1 and h2, with or without TLS, on a port or a unix socket, that gives every connection a limit and a deadline.
 //!
 //! It knows no routes: one handler sees every request. Connections live in a `JoinSet` of the `serve` future; dropping
 //! that future drops them. Slow clients are dealt with at the socket, see `patient.rs`.
@@ -7,6 +7,7 @@ mod body;
 mod listen;
 mod patient;
 mod request;
+mod socket;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +26,6 @@ use hyper_util::server::conn::auto::Builder;
 use rustls::ServerConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
@@ -37,9 +37,11 @@ use crate::tls::{ServerTls, TlsError};
 use crate::watch::Watched;
 
 pub use body::Body;
-pub use listen::check_listen;
+pub use listen::{check_listen, check_listen_or_socket};
 use patient::{Activity, Patient};
 pub use request::{BodyError, Request};
+pub use socket::Address;
+use socket::Listener;
 
 /// The answer of a handler.
 pub type Response = http::Response<Body>;
@@ -54,7 +56,8 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListenSettings {
-    /// Address and port, such as `127.0.0.1:9464`, `[::]:9464` or `localhost:9464`. Port 0 takes any free one.
+    /// Address and port, such as `127.0.0.1:9464`, `[::]:9464` or `localhost:9464`, or `unix:` and the path of a socket.
+    /// Port 0 takes any free one.
     pub listen: String,
     /// TLS. Absent: plain HTTP.
     pub tls: Option<ServerTls>,
@@ -90,6 +93,29 @@ pub struct ServerPlan {
     pub header_bytes_max: usize,
     /// Bytes of a request's body: as received, and again after decompression.
     pub body_bytes_max: usize,
+    /// What is peculiar to h2.
+    pub h2: H2Plan,
+}
+
+/// How the h2 connections of a server are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct H2Plan {
+    /// How often the other side is asked whether it is still there.
+    pub keepalive_interval: Duration,
+    /// How long it may take to say so.
+    pub keepalive_timeout: Duration,
+    /// Requests at a time on one connection; the client holds back the next ones.
+    pub streams_max: u32,
+}
+
+impl Default for H2Plan {
+    fn default() -> Self {
+        Self {
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(20),
+            streams_max: 64,
+        }
+    }
 }
 
 impl Default for ServerPlan {
@@ -104,6 +130,7 @@ impl Default for ServerPlan {
             drain_timeout: Duration::from_secs(5),
             header_bytes_max: 32 << 10,
             body_bytes_max: 16 << 20,
+            h2: H2Plan::default(),
         }
     }
 }
@@ -130,6 +157,20 @@ pub enum BindError {
         "no permission to listen on {listen}; use a port above 1023 or grant CAP_NET_BIND_SERVICE"
     )]
     Permission {
+        /// The address.
+        listen: String,
+    },
+    /// The folder of the socket belongs to somebody else.
+    #[error(
+        "no permission to make the socket {listen}; choose a folder that this user may write to"
+    )]
+    SocketPermission {
+        /// The address.
+        listen: String,
+    },
+    /// TLS where nobody listens in.
+    #[error("expected no `tls` for the unix socket {listen}; remove it, or listen on host:port")]
+    TlsOnSocket {
         /// The address.
         listen: String,
     },
@@ -195,8 +236,8 @@ pub struct Server;
 
 /// A server that listens but does not answer yet.
 pub struct Bound {
-    listener: TcpListener,
-    address: SocketAddr,
+    listener: Listener,
+    address: Address,
     tls: Option<TlsWatch>,
     plan: Arc<ServerPlan>,
 }
@@ -225,22 +266,7 @@ impl Server {
                     .map_err(|source| BindError::Tls { listen: listen(), source })?,
             ),
         };
-        let addresses = lookup_host(&plan.listen.listen)
-            .await
-            .map_err(|source| BindError::Address { listen: listen(), source })?
-            .collect::<Vec<_>>();
-        let opened = async {
-            let listener = TcpListener::bind(&addresses[..]).await?;
-            let address = listener.local_addr()?;
-            Ok((listener, address))
-        };
-        let (listener, address) =
-            opened.await.map_err(|source: io::Error| match source.kind() {
-                io::ErrorKind::AddrInUse => BindError::InUse { listen: listen() },
-                io::ErrorKind::PermissionDenied => BindError::Permission { listen: listen() },
-                io::ErrorKind::AddrNotAvailable => BindError::NotHere { listen: listen() },
-                _ => BindError::Io { listen: listen(), source },
-            })?;
+        let (listener, address) = Listener::open(&plan).await?;
         Ok(Bound { listener, address, tls, plan: Arc::new(plan) })
     }
 }
@@ -248,8 +274,8 @@ impl Server {
 impl Bound {
     /// The address in use; tells the port when port 0 was asked for.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Answers requests until `shutdown` completes, then lets those in progress finish until the drain deadline.
@@ -274,10 +300,10 @@ impl Bound {
                 () = &mut shutdown => break,
                 Some(ended) = connections.join_next() => note(ended),
                 accepted = accept(&listener, &slots) => match accepted {
-                    Ok((tcp, peer, slot)) => {
+                    Ok((stream, peer, slot)) => {
                         let shared = Arc::clone(&shared);
                         connections.spawn(async move {
-                            shared.connection(tcp, peer).await;
+                            shared.connection(stream, peer).await;
                             drop(slot);
                         });
                     }
@@ -320,30 +346,27 @@ struct Shared<H> {
 
 impl<H: Handler> Shared<H> {
     /// Serves one connection to its end. Nothing that a client does is worth more than a debug line.
-    async fn connection(self: Arc<Self>, tcp: TcpStream, peer: SocketAddr) {
-        if let Err(error) = tcp.set_nodelay(true) {
-            debug!(%peer, %error, "setting nodelay failed");
-        }
-        let stream = match &self.tls {
-            None => Stream::Plain(tcp),
-            Some(tls) => {
+    async fn connection(self: Arc<Self>, stream: Stream, peer: Option<SocketAddr>) {
+        let stream = match (&self.tls, stream) {
+            (Some(tls), Stream::Plain(tcp)) => {
                 let acceptor = TlsAcceptor::from(Arc::clone(&*tls.current().await));
                 match timeout(self.plan.header_timeout, acceptor.accept(tcp)).await {
                     Ok(Ok(tls)) => Stream::Tls(Box::new(tls.into())),
-                    Ok(Err(error)) => return debug!(%peer, %error, "tls handshake failed"),
-                    Err(_) => return debug!(%peer, "tls handshake took too long"),
+                    Ok(Err(error)) => return debug!(?peer, %error, "tls handshake failed"),
+                    Err(_) => return debug!(?peer, "tls handshake took too long"),
                 }
             }
+            (_, stream) => stream,
         };
         if let Err(error) = self.http(stream, peer).await {
-            debug!(%peer, %error, "connection failed");
+            debug!(?peer, %error, "connection failed");
         }
     }
 
     async fn http(
         self: Arc<Self>,
         stream: Stream,
-        peer: SocketAddr,
+        peer: Option<SocketAddr>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let plan = Arc::clone(&self.plan);
         let activity = Arc::new(Activity::default());
@@ -364,8 +387,9 @@ impl<H: Handler> Shared<H> {
         builder
             .http2()
             .timer(TokioTimer::new())
-            .keep_alive_interval(Some(Duration::from_secs(30)))
-            .max_concurrent_streams(64)
+            .keep_alive_interval(Some(plan.h2.keepalive_interval))
+            .keep_alive_timeout(plan.h2.keepalive_timeout)
+            .max_concurrent_streams(plan.h2.streams_max)
             .max_header_list_size(u32::try_from(plan.header_bytes_max).unwrap_or(u32::MAX));
         let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
         tokio::select! {
@@ -395,12 +419,12 @@ where
 
 /// Waits for a slot, then for a connection. Dropping it loses neither.
 async fn accept(
-    listener: &TcpListener,
+    listener: &Listener,
     slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+) -> io::Result<(Stream, Option<SocketAddr>, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (tcp, peer) = listener.accept().await?;
-    Ok((tcp, peer, slot))
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, slot))
 }
 
 /// A task that panicked took one connection with it, and nothing else.

@@ -1,7 +1,7 @@
 //! [`Request`]: what a handler is asked, with a body that cannot be too large or take too long.
 
 use std::future::poll_fn;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::compress::{Coding, DecodeError, decode};
 pub struct Request {
     /// Method, address, headers.
     pub head: Parts,
-    /// Who asks.
-    pub peer: SocketAddr,
+    /// Who asks. `None`: somebody on this machine, over a unix socket or without a network.
+    pub peer: Option<SocketAddr>,
     body: Source,
     body_bytes_max: usize,
     body_timeout: Duration,
@@ -84,7 +84,7 @@ impl BodyError {
 impl Request {
     pub(super) fn new(
         request: http::Request<Incoming>,
-        peer: SocketAddr,
+        peer: Option<SocketAddr>,
         plan: &ServerPlan,
     ) -> Self {
         let (head, body) = request.into_parts();
@@ -97,13 +97,7 @@ impl Request {
     pub fn from_memory(request: http::Request<Bytes>) -> Self {
         let (head, body) = request.into_parts();
         let ServerPlan { body_bytes_max, body_timeout, .. } = ServerPlan::default();
-        Self {
-            head,
-            peer: (Ipv4Addr::LOCALHOST, 0).into(),
-            body: Source::Memory(body),
-            body_bytes_max,
-            body_timeout,
-        }
+        Self { head, peer: None, body: Source::Memory(body), body_bytes_max, body_timeout }
     }
 
     /// The method.
@@ -122,6 +116,11 @@ impl Request {
     #[must_use]
     pub fn header(&self, name: &HeaderName) -> Option<&str> {
         self.head.headers.get(name)?.to_str().ok()
+    }
+
+    /// Lets the body have `max` bytes instead of those of the plan, before and after decompression.
+    pub fn limit_body(&mut self, max: usize) {
+        self.body_bytes_max = max;
     }
 
     /// Reads the whole body and decodes its `Content-Encoding`. A second call gives nothing.

@@ -26,7 +26,7 @@ struct Running {
 async fn start(plan: ServerPlan, handler: impl Handler) -> Running {
     let bound = Server::bind(plan).await.unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let address = bound.address();
+    let address = bound.address().tcp().unwrap();
     let mut tasks = JoinSet::new();
     tasks.spawn(bound.serve(handler, async { stopped.await.unwrap_or_default() }));
     Running { address, stop, tasks }
@@ -407,4 +407,82 @@ async fn tls_files_that_do_not_fit_are_named() {
         bind(&tls).await,
         format!("expected at least one certificate in {}, found none", good_key.display())
     );
+}
+
+#[tokio::test]
+async fn a_unix_socket_serves_replaces_what_a_crash_left_and_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sock");
+    let plan = |tls| {
+        let listen = format!("unix:{}", path.display());
+        let listen = ListenSettings { listen, tls, ..ListenSettings::default() };
+        ServerPlan { listen, ..ServerPlan::default() }
+    };
+    // A socket whose process is gone.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let bound = Server::bind(plan(None)).await.unwrap();
+    assert_eq!(bound.address().to_string(), format!("unix:{}", path.display()));
+    assert!(bound.address().is_local());
+    let taken = Server::bind(plan(None)).await.err().unwrap();
+    assert!(matches!(taken, BindError::InUse { .. }), "{taken}");
+    let authority = Authority::new();
+    let tls = authority.server(&["localhost"]);
+    let error = Server::bind(plan(Some(tls))).await.err().unwrap();
+    assert!(matches!(error, BindError::TlsOnSocket { .. }), "{error}");
+
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut tasks = JoinSet::new();
+    let handler = async |request: Request| {
+        assert_eq!(request.peer, None);
+        echo(request).await
+    };
+    tasks.spawn(bound.serve(handler, async { stopped.await.unwrap_or_default() }));
+    let mut unix = tokio::net::UnixStream::connect(&path).await.unwrap();
+    unix.write_all(b"GET /a HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut got = String::new();
+    unix.read_to_string(&mut got).await.unwrap();
+    assert!(got.ends_with("/a HTTP/1.1 "), "{got}");
+    stop.send(()).unwrap();
+    tasks.join_next().await.unwrap().unwrap();
+    assert!(!path.exists());
+    // What is no socket is not touched.
+    std::fs::write(&path, "notes").unwrap();
+    let error = Server::bind(plan(None)).await.err().unwrap();
+    assert!(matches!(error, BindError::Io { .. }), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "notes");
+}
+
+#[tokio::test]
+async fn trailers_follow_a_whole_body() {
+    let server = start(ServerPlan::default(), async |_: Request| {
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+        Response::new(Body::with_trailers(Bytes::from_static(b"hi"), trailers))
+    })
+    .await;
+    let tcp = TcpStream::connect(server.address).await.unwrap();
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut h2, connection) =
+        hyper::client::conn::http2::handshake(executor, TokioIo::new(tcp)).await.unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(connection);
+    let ask = http::Request::get("http://x/").body(http_body_util::Empty::<Bytes>::new()).unwrap();
+    let got = h2.send_request(ask).await.unwrap();
+    let got = http_body_util::BodyExt::collect(got.into_body()).await.unwrap();
+    assert_eq!(got.trailers().unwrap()["grpc-status"], "0");
+    assert_eq!(got.to_bytes(), "hi");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_h2_client_that_is_gone_is_noticed() {
+    let server = start(ServerPlan::default(), echo).await;
+    let mut tcp = TcpStream::connect(server.address).await.unwrap();
+    // The preface and empty settings; then silence, pings unanswered.
+    tcp.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let begun = Instant::now();
+    let (mut all, mut piece) = (Vec::new(), [0; 4096]);
+    while let Ok(n @ 1..) = tcp.read(&mut piece).await {
+        all.extend_from_slice(&piece[..n]);
+    }
+    assert!((10..=51).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
 }
