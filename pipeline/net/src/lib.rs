@@ -19,7 +19,8 @@ mod testcerts;
 
 pub use auth::{Access, TokenSettings, Tokens};
 pub use client::{
-    Answer, Client, ClientError, ClientPlan, ClientSettings, Connection, FetchError, Limits, Post,
+    Answer, Call, Client, ClientError, ClientPlan, ClientSettings, Connection, FetchError,
+    GrpcAnswer, GrpcConnection, Limits, Post,
 };
 pub use compress::Coding;
 pub use secret::Secret;

@@ -135,7 +135,7 @@ pub enum FetchError {
     Status {
         /// The status.
         status: u16,
-        /// `Retry-After`, where it is a number of seconds.
+        /// `Retry-After`, a number of seconds or the time until a date.
         retry_after: Option<Duration>,
         /// The address.
         url: String,

@@ -54,23 +54,7 @@ impl Link {
         trusted: bool,
     ) -> Result<Self, FetchError> {
         let url = || target.url.clone();
-        let tcp = connect_tcp(target).await?;
-        // Requests are written in one piece; without this they would wait for nothing. Failing costs speed only.
-        tcp.set_nodelay(true).unwrap_or_default();
-        let stream = match &target.server_name {
-            None => Stream::Plain(tcp),
-            Some(name) => {
-                let tls = client
-                    .tls()
-                    .await
-                    .map_err(|source| FetchError::TlsFiles { url: url(), source })?;
-                let config = if trusted { &tls.trusted } else { &tls.stranger };
-                let tls = TlsConnector::from(Arc::clone(config)).connect(name.clone(), tcp).await;
-                Stream::Tls(Box::new(
-                    tls.map_err(|source| FetchError::Tls { url: url(), source })?.into(),
-                ))
-            }
-        };
+        let stream = connect_stream(client, target, trusted, None).await?;
         let (sender, http) = Builder::new()
             .read_buf_exact_size(Some(READ_BYTES))
             .handshake(TokioIo::new(stream))
@@ -133,8 +117,33 @@ fn drive(http: &mut Option<Http>, cx: &mut Context<'_>) {
     }
 }
 
+/// Connects TCP and, where the target wants it, TLS. `alpn` replaces the protocol that TLS negotiates.
+pub(super) async fn connect_stream(
+    client: &Inner,
+    target: &Target,
+    trusted: bool,
+    alpn: Option<&[u8]>,
+) -> Result<Stream, FetchError> {
+    let url = || target.url.clone();
+    let tcp = connect_tcp(target).await?;
+    // Requests are written in one piece; without this they would wait for nothing. Failing costs speed only.
+    tcp.set_nodelay(true).unwrap_or_default();
+    let Some(name) = &target.server_name else { return Ok(Stream::Plain(tcp)) };
+    let tls = client.tls().await.map_err(|source| FetchError::TlsFiles { url: url(), source })?;
+    let mut config = Arc::clone(if trusted { &tls.trusted } else { &tls.stranger });
+    if let Some(protocol) = alpn {
+        Arc::make_mut(&mut config).alpn_protocols = vec![protocol.to_vec()];
+    }
+    let tls = TlsConnector::from(config).connect(name.clone(), tcp).await;
+    Ok(Stream::Tls(Box::new(tls.map_err(|source| FetchError::Tls { url: url(), source })?.into())))
+}
+
 /// Tries the addresses of the host one after the other.
 async fn connect_tcp(target: &Target) -> Result<TcpStream, FetchError> {
+    if let Some(address) = target.address {
+        let refused = |source| FetchError::Refused { url: target.url.clone(), source };
+        return connect_one(address).await.map_err(refused);
+    }
     let dns = |source| FetchError::Dns { host: target.host.clone(), source };
     let addresses =
         lookup_host((target.host.as_str(), target.port)).await.map_err(|error| dns(Some(error)))?;

@@ -1,4 +1,4 @@
-//! An HTTP/1.1 client for scraping and delivery: one kept connection per target, bodies into reused buffers, a limit and
+//! An HTTP/1.1 client for scraping and delivery, and unary gRPC over HTTP/2: one kept connection per target, bodies into reused buffers, a limit and
 //! a deadline on everything.
 //!
 //! A [`Client`] is what many targets share (credentials, TLS, headers); a [`Connection`] belongs to one target and one
@@ -9,12 +9,14 @@ mod connection;
 mod credentials;
 mod error;
 mod faults;
+mod grpc;
 mod link;
 mod target;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ use credentials::Credentials;
 pub use credentials::{AuthorizationSettings, BasicAuthSettings, CredentialError};
 pub use error::{ClientError, FetchError, Phase, UrlError};
 pub use faults::Fault;
+pub use grpc::{Call, GrpcAnswer, GrpcConnection};
 use target::Target;
 
 /// What we call ourselves.
@@ -136,7 +139,7 @@ pub struct Answer {
     pub content_type: Option<HeaderValue>,
     /// How the body was coded on its way; it is decoded now.
     pub content_encoding: Coding,
-    /// `Retry-After`, where it is a number of seconds.
+    /// `Retry-After`, a number of seconds or the time until a date.
     pub retry_after: Option<Duration>,
     /// Bytes of the body as received, before decompression.
     pub wire_bytes: usize,
@@ -196,8 +199,33 @@ impl Client {
     /// # Errors
     /// Not such an address, or one with a user name in it.
     pub fn connection(&self, url: &str) -> Result<Connection, UrlError> {
-        let server_name = self.inner.tls.server_name.as_deref();
-        Ok(Connection::new(Arc::clone(&self.inner), Target::parse(url, server_name)?))
+        self.connection_at(url, None)
+    }
+
+    /// As [`Client::connection`], to one `address` of the target's host instead of those that its name resolves to.
+    ///
+    /// # Errors
+    /// As [`Client::connection`].
+    pub fn connection_at(
+        &self,
+        url: &str,
+        address: Option<SocketAddr>,
+    ) -> Result<Connection, UrlError> {
+        Ok(Connection::new(Arc::clone(&self.inner), self.target(url, address)?))
+    }
+
+    /// Makes the handle for gRPC calls to one server, `http://host:port` or `https://…`, at one `address` of it if one
+    /// is given. Does not connect yet.
+    ///
+    /// # Errors
+    /// As [`Client::connection`].
+    pub fn grpc(&self, url: &str, address: Option<SocketAddr>) -> Result<GrpcConnection, UrlError> {
+        Ok(GrpcConnection::new(Arc::clone(&self.inner), self.target(url, address)?))
+    }
+
+    fn target(&self, url: &str, address: Option<SocketAddr>) -> Result<Target, UrlError> {
+        let target = Target::parse(url, self.inner.tls.server_name.as_deref())?;
+        Ok(Target { address, ..target })
     }
 }
 

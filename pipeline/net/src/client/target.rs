@@ -1,5 +1,7 @@
 //! [`Target`]: an address taken apart once, so that a request only clones reference-counted pieces of it.
 
+use std::net::SocketAddr;
+
 use http::uri::{Parts, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri};
 use rustls::pki_types::ServerName;
@@ -12,6 +14,8 @@ pub(super) struct Target {
     /// Without the brackets of an IPv6 address.
     pub(super) host: String,
     pub(super) port: u16,
+    /// The one address of the host to connect to. `None`: whatever the name resolves to.
+    pub(super) address: Option<SocketAddr>,
     /// The name that the certificate must carry. `None`: plain HTTP.
     pub(super) server_name: Option<ServerName<'static>>,
     pub(super) host_header: HeaderValue,
@@ -69,6 +73,7 @@ impl Target {
         Ok(Self {
             host,
             port,
+            address: None,
             server_name: server_name.transpose()?,
             host_header,
             path: path_and_query.into(),
