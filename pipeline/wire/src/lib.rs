@@ -2,5 +2,7 @@
 
 pub mod exposition;
 pub mod otlp;
+pub mod prometheus;
 pub mod proto;
+pub mod remote_write;
 pub mod scrape;

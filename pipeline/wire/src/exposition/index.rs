@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::HashMap;
 use foldhash::fast::RandomState;
-use pipeline_model::{Kind, Labels, Metric, Number, RowId, Shape, Str, Table, Value};
+use pipeline_model::{Kind, Labels, Metric, Number, RowId, Shape, Str, Table};
 
 use super::Escaping;
-use super::escape::is_legal_label;
-use super::family::Type;
 use super::label_text::{BoundTexts, OwnTexts};
+use crate::prometheus::escape::is_legal_label;
+use crate::prometheus::family::Type;
+use crate::prometheus::labels::{is_empty, reserved_label};
 
 /// How the slots of a metric's points become lines.
 #[derive(Debug)]
@@ -41,15 +42,6 @@ impl Layout {
                 Self::Summary { quantiles: BoundTexts::new("quantile", quantiles) }
             }
         }
-    }
-}
-
-/// The label that lines of `kind` carry beside the series' own: nobody else may use its name there.
-pub(super) fn reserved_label(kind: &Kind) -> Option<&'static str> {
-    match kind {
-        Kind::Histogram { .. } | Kind::ExponentialHistogram { .. } => Some("le"),
-        Kind::Summary { .. } => Some("quantile"),
-        Kind::Gauge | Kind::Sum { .. } => None,
     }
 }
 
@@ -97,11 +89,6 @@ pub(super) struct TableIndex {
     legal: bool,
     /// At most two, the last used ones: readers choose the escaping, and must not choose how much is kept.
     texts: Mutex<Vec<(Escaping, Arc<OwnTexts>)>>,
-}
-
-/// To Prometheus an empty label is none.
-pub(super) fn is_empty(value: &Value) -> bool {
-    matches!(value, Value::Empty) || value.as_str() == Some("")
 }
 
 /// Hashes of labels add up, so that those of a group are hashed once and order does not matter.

@@ -2,15 +2,15 @@
 //!
 //! A line is `name{` + group + own + value, where group is `a="1",b="2",` or nothing and own is `c="3"} ` or nothing.
 
-use std::borrow::Cow;
-
 use foldhash::HashMap;
-use pipeline_model::{Bounds, Group, Label, Labels, Shape, Value};
+use pipeline_model::{Bounds, Group, Label, Labels, Shape};
 
 use super::Escaping;
-use super::escape::{is_legal_label, label_name, push_name, push_quoted};
-use super::index::{TableIndex, reserved_label};
-use super::number::push_bound;
+use super::index::TableIndex;
+use crate::prometheus::escape::{is_legal_label, push_name, push_quoted};
+use crate::prometheus::labels::escaped_labels;
+use crate::prometheus::labels::reserved_label;
+use crate::prometheus::number::push_bound;
 
 /// Pieces of text in one allocation.
 #[derive(Debug, Default)]
@@ -132,33 +132,4 @@ fn push_labels<'a>(
         push_quoted(out, &value);
         out.extend_from_slice(b"\",");
     }
-}
-
-/// Labels with escaped names. Names that become equal are one label with the values joined by `;` in the order of the
-/// original names, as OpenTelemetry's Prometheus page has it; a reserved name is left out.
-pub(super) fn escaped_labels<'a>(
-    labels: impl Iterator<Item = &'a Label>,
-    escaping: Escaping,
-    reserved: Option<&str>,
-) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
-    let mut out: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
-    for label in labels {
-        let name = label_name(&label.name, escaping);
-        if reserved == Some(&*name) {
-            continue;
-        }
-        let value = match &label.value {
-            Value::Str(text) => Cow::Borrowed(text.as_str()),
-            other => Cow::Owned(other.to_string()),
-        };
-        match out.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, known)) => {
-                let known = known.to_mut();
-                known.push(';');
-                known.push_str(&value);
-            }
-            None => out.push((name, value)),
-        }
-    }
-    out
 }

@@ -14,19 +14,15 @@
 //! <https://prometheus.io/docs/instrumenting/escaping_schemes/>.
 
 mod carry;
-mod escape;
-mod family;
 mod index;
 mod label_text;
 mod native;
-mod number;
 mod protobuf;
 mod snapshot;
 mod state;
 mod text;
-mod translate;
 
-pub use escape::Escaping;
+pub use crate::prometheus::Escaping;
 pub use snapshot::{Only, Snapshot};
 pub use state::{Dropped, Exposition};
 

@@ -3,12 +3,13 @@
 use pipeline_model::{Batch, Extras, Mark, Series, Slot};
 use prost::Message;
 
-use super::family::{Type, unit_word};
-use super::index::{Layout, reserved_label};
-use super::label_text::{BoundTexts, escaped_labels};
+use super::index::Layout;
+use super::label_text::BoundTexts;
 use super::snapshot::{Only, Snapshot, View, bit};
 use super::text::{family_names, latest};
 use super::{Escaping, Options, native};
+use crate::prometheus::family::{Type, unit_word};
+use crate::prometheus::labels::{escaped_labels, reserved_label};
 use crate::proto::client_model::{
     Bucket, Counter, Exemplar, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
     Quantile, Summary, Timestamp, Untyped,

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 use foldhash::fast::RandomState;
 use pipeline_model::{Batch, Metric, Series, Shape};
 
-use super::escape::label_name;
-use super::family::Type;
-use super::index::{Row, TableIndex, hash_labels, is_empty, remembered};
+use super::index::{Row, TableIndex, hash_labels, remembered};
 use super::label_text::{OwnTexts, group_text};
 use super::{Escaping, Format, Options, Style, protobuf, text};
+use crate::prometheus::escape::label_name;
+use crate::prometheus::family::Type;
+use crate::prometheus::labels::is_empty;
 
 /// A family as its first source describes it.
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use foldhash::{HashMap, HashMapExt};
 use pipeline_model::{Batch, Metric, RowId, Shape, SourceId, Str};
 
 use super::carry::{self, Seen};
-use super::family::Type;
 use super::index::{Span, TableIndex};
 use super::snapshot::{FamilyHead, Snapshot, SourceIndex, View, bit, set_bit};
+use crate::prometheus::family::Type;
 
 /// Series of one source that are not shown, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,8 @@ use pipeline_model::{
 };
 use prost::Message;
 
-use super::{Dropped, Escaping, Exposition, Format, Only, Options, Style, escape, number};
+use super::{Dropped, Escaping, Exposition, Format, Only, Options, Style};
+use crate::prometheus::{escape, number};
 use crate::proto::client_model as proto;
 use crate::scrape::{Layouts, PageFormat, PageReader, PageSettings};
 

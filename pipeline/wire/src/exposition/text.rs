@@ -6,14 +6,16 @@ use std::sync::Arc;
 use foldhash::{HashSet, HashSetExt};
 use pipeline_model::{Batch, Exemplar, Mark, Slot};
 
-use super::escape::{is_legal_metric, push_help, push_name};
-use super::family::{Type, unit_word};
 use super::index::{Layout, Row, Span};
-use super::label_text::{BoundTexts, escaped_labels};
-use super::number::{push_double, push_int, push_seconds, push_slot};
+use super::label_text::BoundTexts;
 use super::snapshot::{FamilyHead, Only, Snapshot, SourceTexts, View, bit};
-use super::translate::full_name;
-use super::{Escaping, Options, escape};
+use super::{Escaping, Options};
+use crate::prometheus::escape;
+use crate::prometheus::escape::{is_legal_metric, push_help, push_name};
+use crate::prometheus::family::{Type, unit_word};
+use crate::prometheus::labels::escaped_labels;
+use crate::prometheus::number::{push_double, push_int, push_seconds, push_slot};
+use crate::prometheus::translate::full_name;
 
 /// Exemplars may carry this many characters of names and values. Source: OpenMetrics 1.0.
 const EXEMPLAR_CHARS_MAX: usize = 128;

@@ -13,7 +13,7 @@ const DIGITS_MAX: f64 = 1e21;
 
 /// Appends a sample's value.
 #[inline]
-pub(super) fn push_double(out: &mut Vec<u8>, value: f64) {
+pub(crate) fn push_double(out: &mut Vec<u8>, value: f64) {
     if value.abs() < WHOLE_MAX {
         let whole = value as i64;
         // By bits, so that -0.0 keeps its sign.
@@ -41,20 +41,20 @@ fn push_other(out: &mut Vec<u8>, value: f64) {
 
 /// Appends an integer.
 #[inline]
-pub(super) fn push_int(out: &mut Vec<u8>, value: i64) {
+pub(crate) fn push_int(out: &mut Vec<u8>, value: i64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Appends a slot of a number.
 #[inline]
-pub(super) fn push_slot(out: &mut Vec<u8>, slot: Slot, int: bool) {
+pub(crate) fn push_slot(out: &mut Vec<u8>, slot: Slot, int: bool) {
     if int { push_int(out, slot.as_int()) } else { push_double(out, slot.as_double()) }
 }
 
 /// Appends the value of `le` or `quantile`: OpenMetrics' canonical form (`0.5`, `1.0`, `1e-05`, `2.5e+06`), which is
 /// that of Go's shortest `%g` with `.0` for whole numbers. Text 0.0.4 gets the same, so that a series keeps its
 /// identity whichever format a scraper asks for.
-pub(super) fn push_bound(out: &mut Vec<u8>, bound: f64) {
+pub(crate) fn push_bound(out: &mut Vec<u8>, bound: f64) {
     if !bound.is_finite() {
         return push_other(out, bound);
     }
@@ -74,7 +74,7 @@ pub(super) fn push_bound(out: &mut Vec<u8>, bound: f64) {
 }
 
 /// Appends a moment, Unix nanoseconds, as OpenMetrics' seconds.
-pub(super) fn push_seconds(out: &mut Vec<u8>, nanos: i64) {
+pub(crate) fn push_seconds(out: &mut Vec<u8>, nanos: i64) {
     let (seconds, millis) =
         (nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000) / 1_000_000);
     push_int(out, seconds);

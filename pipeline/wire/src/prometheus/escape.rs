@@ -26,22 +26,22 @@ fn legal(name: &str, colon: bool) -> bool {
 }
 
 /// True for names that need no quotes in front of `{`.
-pub(super) fn is_legal_metric(name: &str) -> bool {
+pub(crate) fn is_legal_metric(name: &str) -> bool {
     legal(name, true)
 }
 
 /// True for names that need no quotes in front of `=`.
-pub(super) fn is_legal_label(name: &str) -> bool {
+pub(crate) fn is_legal_label(name: &str) -> bool {
     legal(name, false)
 }
 
 /// A metric's name under `escaping`.
-pub(super) fn metric_name(name: &str, escaping: Escaping) -> Cow<'_, str> {
+pub(crate) fn metric_name(name: &str, escaping: Escaping) -> Cow<'_, str> {
     escaped(name, escaping, true)
 }
 
 /// A label's name under `escaping`.
-pub(super) fn label_name(name: &str, escaping: Escaping) -> Cow<'_, str> {
+pub(crate) fn label_name(name: &str, escaping: Escaping) -> Cow<'_, str> {
     escaped(name, escaping, false)
 }
 
@@ -75,12 +75,12 @@ fn escaped(name: &str, escaping: Escaping, colon: bool) -> Cow<'_, str> {
 }
 
 /// Appends the value of a label, between its quotes.
-pub(super) fn push_quoted(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn push_quoted(out: &mut Vec<u8>, text: &str) {
     push_text(out, text, true);
 }
 
 /// Appends HELP. OpenMetrics escapes double quotes there, Prometheus' text does not.
-pub(super) fn push_help(out: &mut Vec<u8>, text: &str, open_metrics: bool) {
+pub(crate) fn push_help(out: &mut Vec<u8>, text: &str, open_metrics: bool) {
     push_text(out, text, open_metrics);
 }
 
@@ -96,7 +96,7 @@ fn push_text(out: &mut Vec<u8>, text: &str, quotes: bool) {
 }
 
 /// Appends a name in a place where one that is not legal goes in quotes.
-pub(super) fn push_name(out: &mut Vec<u8>, name: &str, legal: bool) {
+pub(crate) fn push_name(out: &mut Vec<u8>, name: &str, legal: bool) {
     if legal {
         out.extend_from_slice(name.as_bytes());
     } else {

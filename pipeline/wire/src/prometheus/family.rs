@@ -6,7 +6,7 @@ use crate::scrape::unit::ucum;
 
 /// The type on a `# TYPE` line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Type {
+pub(crate) enum Type {
     Counter,
     Gauge,
     Histogram,
@@ -19,7 +19,7 @@ pub(super) enum Type {
 
 impl Type {
     /// The type of `metric`'s family; `None` when it cannot be exposed: its points are deltas.
-    pub(super) fn of(metric: &Metric) -> Option<Self> {
+    pub(crate) fn of(metric: &Metric) -> Option<Self> {
         Some(match (&metric.kind, metric.hint) {
             (
                 Kind::Sum { temporality: Temporality::Delta, .. }
@@ -42,7 +42,7 @@ impl Type {
 
     /// True when points of `other` can be shown in a family of this type: equal, or both plain numbers whose
     /// difference is only how much their source said about them.
-    pub(super) fn takes(self, other: Self) -> bool {
+    pub(crate) fn takes(self, other: Self) -> bool {
         let like_gauge =
             |ty| matches!(ty, Self::Gauge | Self::Unknown | Self::Info | Self::StateSet);
         self == other
@@ -54,7 +54,7 @@ impl Type {
     }
 
     /// What OpenMetrics has at the end of the samples' names and not of the family's.
-    pub(super) fn suffix(self) -> Option<&'static str> {
+    pub(crate) fn suffix(self) -> Option<&'static str> {
         match self {
             Self::Counter => Some("_total"),
             Self::Info => Some("_info"),
@@ -63,7 +63,7 @@ impl Type {
     }
 
     /// What the names of a family's samples end in, beside the plain name: nobody else may have such a name on the page.
-    pub(super) fn suffixes(self, open_metrics: bool) -> &'static [&'static str] {
+    pub(crate) fn suffixes(self, open_metrics: bool) -> &'static [&'static str] {
         match (self, open_metrics) {
             (Self::Histogram | Self::GaugeHistogram, false) => &["_bucket", "_sum", "_count"],
             (Self::Summary, false) => &["_sum", "_count"],
@@ -78,7 +78,7 @@ impl Type {
     }
 
     /// The word in text 0.0.4, which knows five types.
-    pub(super) fn text_word(self) -> &'static str {
+    pub(crate) fn text_word(self) -> &'static str {
         match self {
             Self::Counter => "counter",
             Self::Gauge | Self::Info | Self::StateSet => "gauge",
@@ -89,7 +89,7 @@ impl Type {
     }
 
     /// The word in OpenMetrics.
-    pub(super) fn open_metrics_word(self) -> &'static str {
+    pub(crate) fn open_metrics_word(self) -> &'static str {
         match self {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
@@ -104,7 +104,7 @@ impl Type {
 }
 
 /// The word for `unit` (UCUM) on a `# UNIT` line, which may only stand where the family's name ends in that word.
-pub(super) fn unit_word<'a>(family: &'a str, unit: &str) -> Option<&'a str> {
+pub(crate) fn unit_word<'a>(family: &'a str, unit: &str) -> Option<&'a str> {
     let (_, word) = family.rsplit_once('_')?;
     (!unit.is_empty() && ucum(word) == unit).then_some(word)
 }
