@@ -89,7 +89,12 @@ impl Binary {
 
     /// The `address=` that the component named in the line says it listens on.
     pub fn address_of(&mut self, component: &str) -> String {
-        let line = self.line_with(&["listening", "address=", component]);
+        self.address_with(&[component])
+    }
+
+    /// The `address=` of the line that says that something listens and has all of `words`.
+    pub fn address_with(&mut self, words: &[&str]) -> String {
+        let line = self.line_with(&[&["listening", "address="], words].concat());
         let rest = line.split("address=").nth(1).unwrap();
         rest.split(' ').next().unwrap().trim_matches('"').to_owned()
     }
@@ -102,6 +107,12 @@ impl Binary {
     /// Process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Ends it as a crash does, at once and without a word.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Asks it to stop and waits for the end.

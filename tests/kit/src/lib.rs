@@ -25,4 +25,4 @@ pub use binary::Binary;
 pub use http::{Answer, get, get_with};
 pub use part::{Child, part, python_with, wait_until};
 pub use samples::{Sample, samples, value};
-pub use source::{NUMBERED, NUMBERED_SERIES, Reply, Source};
+pub use source::{NUMBERED, NUMBERED_SERIES, Reply, Source, post_otlp};

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
@@ -43,6 +43,7 @@ pub struct Source {
     line: Option<BufReader<TcpStream>>,
     sent: BTreeMap<String, HashSet<i64>>,
     unsure: HashSet<i64>,
+    taken_at: BTreeMap<i64, Instant>,
 }
 
 fn attribute(key: &str, text: &str) -> KeyValue {
@@ -63,6 +64,7 @@ impl Source {
             line: None,
             sent: BTreeMap::new(),
             unsure: HashSet::new(),
+            taken_at: BTreeMap::new(),
         }
     }
 
@@ -116,6 +118,7 @@ impl Source {
                 for label in (0..self.series).map(|series| format!("{}-{series}", self.name)) {
                     self.sent.entry(label).or_default().insert(self.began_ms + number);
                 }
+                self.taken_at.insert(self.began_ms + number, Instant::now());
                 self.next += 1;
             }
             Some(_) => {}
@@ -127,6 +130,7 @@ impl Source {
         reply
     }
 
+    /// Sends a request of any content once.
     fn attempt(&mut self, body: &[u8]) -> Option<Reply> {
         let reply = self.exchange(body);
         if reply.is_none() {
@@ -202,6 +206,11 @@ impl Source {
         &self.unsure
     }
 
+    /// When each request, by the time of its points, was answered.
+    pub fn taken_at(&self) -> &BTreeMap<i64, Instant> {
+        &self.taken_at
+    }
+
     /// Points that were taken.
     pub fn points(&self) -> usize {
         self.sent.values().map(HashSet::len).sum()
@@ -211,4 +220,9 @@ impl Source {
     pub fn began_ms(&self) -> i64 {
         self.began_ms
     }
+}
+
+/// Sends one request to the OTLP/HTTP receiver at `address`; `None` when there is no answer.
+pub fn post_otlp(address: &str, request: &ExportMetricsServiceRequest) -> Option<Reply> {
+    Source::new(address, "", 0).attempt(&request.encode_to_vec())
 }

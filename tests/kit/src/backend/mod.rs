@@ -14,7 +14,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use tokio::sync::watch;
@@ -59,6 +59,8 @@ pub struct Request {
     pub points: usize,
     /// Whether the ledger took them.
     pub taken: bool,
+    /// When it had been read.
+    pub at: Instant,
 }
 
 impl Request {
@@ -184,6 +186,11 @@ impl Backend {
     /// Requests so far, in the order in which they were read.
     pub fn requests(&self) -> Vec<Request> {
         self.state().requests.clone()
+    }
+
+    /// Number of requests so far.
+    pub fn requests_n(&self) -> usize {
+        self.state().requests.len()
     }
 
     /// OTLP requests that it took.

@@ -472,6 +472,7 @@ async fn answer(request: Request<Incoming>, state: &Mutex<State>) -> Outcome {
         body: read.body.clone(),
         points: (read.samples + read.histograms) as usize,
         taken: false,
+        at: std::time::Instant::now(),
     };
     let fault = enter(&mut lock(), arrived, &read);
     match fault {
