@@ -7,6 +7,7 @@ pub mod llm;
 pub mod normalize;
 mod pod;
 pub mod pod_id;
+pub mod temporality;
 #[cfg(test)]
 mod testing;
 
@@ -19,6 +20,7 @@ pub fn factories() -> Vec<ProcessorFactory> {
         ProcessorFactory::processor::<normalize::Normalize>(),
         ProcessorFactory::processor::<labels::AttachLabels>(),
         ProcessorFactory::processor::<pod_id::PodId>(),
+        ProcessorFactory::processor::<temporality::Temporality>(),
     ]
 }
 

@@ -66,6 +66,30 @@ definitions! {
     EXPORTER_QUEUE_POINTS = Gauge "exporter_queue_points" "{point}" ["component"]
         "Points waiting in an exporter's queue.";
     EXPORT_SECONDS = Histogram "export_duration_seconds" "s" ["component"] "Time of one export attempt.";
+    EXPORTER_TAKEN = Counter "exporter_taken_points_total" "{point}" ["component"]
+        "Points that the queue of a delivering exporter took on: taken = delivered + waiting in the queue + in flight + dropped.";
+    EXPORTER_IN_FLIGHT = Gauge "exporter_in_flight_points" "{point}" ["component"]
+        "Points in requests that are not settled yet, those that wait for another attempt included.";
+    EXPORTER_UNBALANCED = Counter "exporter_unbalanced_points_total" "{point}" ["component"]
+        "Points that taken = delivered + waiting + in flight + dropped does not account for at exit; anything but 0 is a defect.";
+    EXPORTER_REQUESTS = Counter "exporter_requests_total" "{request}" ["component", "outcome"]
+        "Attempts to deliver by outcome: delivered, retryable, too_large, permanent, panic.";
+    EXPORTER_RETRIES = Counter "exporter_retries_total" "{request}" ["component"] "Attempts that were not the first.";
+    EXPORTER_OLDEST_SECONDS = Gauge "exporter_oldest_waiting_seconds" "s" ["component"]
+        "Age of the oldest batch that is not delivered yet, since it was taken or found on disk at start.";
+    EXPORTER_RESHAPED = Counter "exporter_reshaped_points_total" "{point}" ["component", "effect"]
+        "Points that an exporter's own steps removed or added before its queue.";
+    EXPORTER_RECOVERED = Counter "exporter_recovered_points_total" "{point}" ["component"]
+        "Points that an earlier process left on disk and this one took on.";
+    EXPORTER_DISK_BYTES = Gauge "exporter_disk_bytes" "By" ["component"] "Bytes of an exporter's queue files.";
+    EXPORTER_DISK_POINTS = Gauge "exporter_disk_points" "{point}" ["component"]
+        "Points that wait on disk alone, for room in memory.";
+    EXPORTER_DISK_FAILING = Gauge "exporter_disk_failing" "1" ["component"]
+        "1 while the queue's files cannot be written and it goes on from memory.";
+    EXPORTER_DISK_ERRORS = Counter "exporter_disk_errors_total" "{error}" ["component"]
+        "Failed operations on the queue's files.";
+    EXPORTER_DISK_DAMAGED = Counter "exporter_disk_damaged_records_total" "{record}" ["component"]
+        "Records of the queue's files that were skipped because they are damaged.";
 
     SCRAPES = Counter "scrapes_total" "{scrape}" ["component", "outcome"] "Scrapes by outcome.";
     SCRAPE_SECONDS = Histogram "scrape_duration_seconds" "s" ["component"] "Time from request to parsed page.";
@@ -87,6 +111,16 @@ definitions! {
     DISCOVERY_ERRORS = Counter "discovery_errors_total" "{error}" ["component", "provider"]
         "Looks for targets that failed: a file that cannot be used, no list of listening ports.";
 
+    OTLP_REQUESTS = Counter "otlp_requests_total" "{request}" ["component", "transport", "outcome"]
+        "OTLP requests by protocol and outcome: accepted, partial (part of it rejected for good), hung_up (the client left before its answer), or why it was refused.";
+    OTLP_RECEIVED_BYTES = Counter "otlp_received_bytes_total" "By" ["component", "transport"]
+        "Bytes of OTLP messages, after decompression.";
+    OTLP_REJECTED = Counter "otlp_rejected_points_total" "{point}" ["component", "reason"]
+        "Points and log records of OTLP requests that were not taken and must not be sent again.";
+    OTLP_RESOURCES = Gauge "otlp_resources" "{resource}" ["component"] "Resources that sent lately.";
+    OTLP_SERIES = Gauge "otlp_series" "{series}" ["component"] "Series of those resources.";
+    OTLP_READER_BYTES = Gauge "otlp_reader_bytes" "By" ["component"] "Bytes held for knowing them again, about.";
+
     ENGINE = Gauge "engine_info" "1" ["component", "target", "engine", "engine_version", "verdict"]
         "Always 1; what normalize recognised a target as.";
     NORMALIZE_UNKNOWN = Counter "normalize_unknown_series_total" "{series}" ["component", "name"]
@@ -106,6 +140,12 @@ definitions! {
         "Series without anything that names their pod, counted each time a plan is made.";
     POD_ID_DUPLICATES = Counter "pod_id_duplicate_series_total" "{series}" ["component"]
         "Series dropped since without the pod's name they equal another of the same pod.";
+
+    TEMPORALITY_SERIES = Gauge "temporality_series" "{series}" ["component"]
+        "Series that are remembered in order to convert them.";
+    TEMPORALITY_DROPPED = Counter "temporality_dropped_points_total" "{point}" ["component", "reason"]
+        "Points that were not converted: first of a series or after a gap (they are the base of the next), duplicate, out of order, overlapping, invalid, in conflict with a series of the wanted temporality, beyond the limit of series.";
+    TEMPORALITY_RESETS = Counter "temporality_resets_total" "{reset}" ["component"] "Series that began to count anew.";
 
     EXPOSITION_SERIES = Gauge "exposition_series" "{series}" ["component"] "Series on the exposition.";
     EXPOSITION_REQUESTS = Counter "exposition_requests_total" "{request}" ["component", "code"]
