@@ -6,5 +6,6 @@
 //! Spec: <https://opentelemetry.io/docs/specs/otlp/>, messages: opentelemetry-proto, metrics/v1.
 
 mod decode;
+pub mod encode;
 
 pub use decode::{MetricsReader, ReadError, ReadSettings, ReadStats, ReaderStats, Reason};
