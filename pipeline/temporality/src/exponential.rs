@@ -217,24 +217,21 @@ fn widen_zero(point: &mut ExponentialPoint, threshold: f64) {
         return;
     }
     let width = (-f64::from(point.scale)).exp2();
-    let mut threshold = threshold;
-    // The end of a bucket of one sign may lie within one of the other; their ends are the same, so twice is enough.
-    for _ in 0..2 {
-        for buckets in [&mut point.positive, &mut point.negative] {
-            let lower = |idx: usize| ((f64::from(buckets.offset) + idx as f64) * width).exp2();
-            let covered =
-                (0..buckets.counts.len()).take_while(|idx| lower(*idx) < threshold).count();
-            let taken: f64 = buckets.counts[..covered].iter().sum();
-            if taken > 0.0 {
-                threshold = threshold.max(lower(covered));
-            }
-            point.zero_count += taken;
-            buckets.counts.drain(..covered);
-            let offset = i64::from(buckets.offset) + covered as i64;
-            buckets.offset = i32::try_from(offset).unwrap_or(i32::MAX);
+    let mut end = threshold;
+    for buckets in [&mut point.positive, &mut point.negative] {
+        let lower = |idx: usize| ((f64::from(buckets.offset) + idx as f64) * width).exp2();
+        let covered = (0..buckets.counts.len()).take_while(|idx| lower(*idx) < threshold).count();
+        let taken: f64 = buckets.counts[..covered].iter().sum();
+        if taken > 0.0 {
+            // The buckets of both signs end alike, so what one sign adds covers none of the other.
+            end = end.max(lower(covered));
         }
+        point.zero_count += taken;
+        buckets.counts.drain(..covered);
+        let offset = i64::from(buckets.offset) + covered as i64;
+        buckets.offset = i32::try_from(offset).unwrap_or(i32::MAX);
     }
-    point.zero_threshold = threshold;
+    point.zero_threshold = end;
 }
 
 /// Takes `last` from `now`, of the same scale. `None` when a count would fall below zero.

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// What comes out.
     pub to: To,
-    /// To delta: what becomes of the first point of a series.
+    /// To delta: what becomes of the first point of a series. `keep`: its value goes out; `drop`: it is only the base of the
+    /// next; `auto`: it goes out when its start time says that all of it was counted since this process began to watch.
     pub initial: Initial,
     /// A series that is silent for longer starts anew. 1h to delta and 5m to cumulative where it is not set.
     pub max_gap: Option<Duration>,
