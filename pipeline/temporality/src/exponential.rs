@@ -94,7 +94,9 @@ impl<const DELTA: bool> Points for Exponentials<'_, DELTA> {
     }
 
     fn end(&mut self, idx: usize) {
-        self.bases.remove(&(self.row_out + idx as RowId));
+        if !DELTA {
+            self.bases.remove(&(self.row_out + idx as RowId));
+        }
         self.output[2 * idx..2 * idx + 2].fill(Slot::double(f64::from_bits(STALE_NAN_BITS)));
     }
 }

@@ -25,7 +25,7 @@ pub(crate) trait Points {
         self.begin(idx);
     }
 
-    /// Forgets what is remembered, and says that the series has ended.
+    /// Says that the series has ended.
     fn end(&mut self, idx: usize);
 }
 
@@ -68,7 +68,12 @@ pub(crate) fn convert<const DELTA: bool, P: Points>(
             Mark::Stale => {
                 points.end(idx);
                 starts_out[idx] = if DELTA { 0 } else { since[idx] };
-                (last[idx], since[idx]) = (NONE, 0);
+                // One failed scrape ends all series of a target; most are back with the next one, and what they counted
+                // meanwhile is not lost. A counter that restarted is told by its value or start. A total that was made
+                // here has ended.
+                if !DELTA {
+                    (last[idx], since[idx]) = (NONE, 0);
+                }
                 continue;
             }
         }
