@@ -10,6 +10,8 @@ pub enum Reason {
     Resources,
     /// More series than a resource may have.
     Series,
+    /// No room to remember the series.
+    Memory,
     /// More attributes than a resource, scope or point may have.
     Attributes,
     /// A name that is empty or too long: of the metric, its unit, or an attribute.
@@ -28,13 +30,16 @@ pub enum Reason {
     Time,
     /// A series that was in the request already, with the same time.
     Duplicate,
+    /// More times of one series than fit one request.
+    Times,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Resources,
         Self::Series,
+        Self::Memory,
         Self::Attributes,
         Self::Name,
         Self::Value,
@@ -44,6 +49,7 @@ impl Reason {
         Self::Buckets,
         Self::Time,
         Self::Duplicate,
+        Self::Times,
     ];
 
     /// A word for self telemetry.
@@ -51,6 +57,7 @@ impl Reason {
         match self {
             Self::Resources => "too_many_resources",
             Self::Series => "too_many_series",
+            Self::Memory => "no_memory",
             Self::Attributes => "too_many_attributes",
             Self::Name => "bad_name",
             Self::Value => "bad_attribute_value",
@@ -60,6 +67,7 @@ impl Reason {
             Self::Buckets => "bad_buckets",
             Self::Time => "bad_time",
             Self::Duplicate => "duplicate",
+            Self::Times => "too_many_times",
         }
     }
 
@@ -68,6 +76,7 @@ impl Reason {
         match self {
             Self::Resources => "of more resources than are taken",
             Self::Series => "of more series than are taken of one resource",
+            Self::Memory => "of series for which there is no memory",
             Self::Attributes => "with too many attributes",
             Self::Name => "with an empty or too long metric name, unit or attribute key",
             Self::Value => "with an attribute value that is too long or too deeply nested",
@@ -77,6 +86,7 @@ impl Reason {
             Self::Buckets => "whose buckets or quantiles do not fit together, or are too many",
             Self::Time => "with a time out of range or too far in the future",
             Self::Duplicate => "that repeat a series and time of the same request",
+            Self::Times => "beyond the number of times a series may have in one request",
         }
     }
 }

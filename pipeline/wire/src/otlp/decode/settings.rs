@@ -17,6 +17,8 @@ pub struct ReadSettings {
     pub value_bytes_max: usize,
     /// Buckets of one histogram point, quantiles of one summary point.
     pub buckets_max: usize,
+    /// Bytes held for knowing resources and series again, and for a column of each.
+    pub bytes_max: usize,
     /// How far a point's time may lie ahead of the clock here.
     pub future_max: Duration,
     /// Series up to which a resource is one source; a resource with more is several, so that a request with few of
@@ -33,6 +35,7 @@ impl Default for ReadSettings {
             name_bytes_max: 1024,
             value_bytes_max: 16 << 10,
             buckets_max: 4096,
+            bytes_max: 512 << 20,
             future_max: Duration::from_secs(24 * 3600),
             source_series_max: 2048,
         }
