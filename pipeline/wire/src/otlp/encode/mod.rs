@@ -104,24 +104,31 @@ impl Encoder {
     /// A request with the given rows of the given batches, in order. One allocation at most once it has grown.
     pub fn encode<'a, I>(&mut self, items: I) -> Encoded<'_>
     where
-        I: IntoIterator<Item = (&'a Batch, Range<RowId>), IntoIter: DoubleEndedIterator>,
+        I: IntoIterator<
+                Item = (&'a Batch, Range<RowId>),
+                IntoIter: DoubleEndedIterator + ExactSizeIterator,
+            >,
     {
         self.encode_some(items, |_, _| true)
     }
 
-    /// As [`Encoder::encode`], of those groups (by their index in the shape) that `keep` says.
+    /// As [`Encoder::encode`], of those groups that `keep` says: by the index of the item, and that of the group in
+    /// its shape.
     pub fn encode_some<'a, I>(
         &mut self,
         items: I,
-        mut keep: impl FnMut(&Batch, u32) -> bool,
+        mut keep: impl FnMut(usize, u32) -> bool,
     ) -> Encoded<'_>
     where
-        I: IntoIterator<Item = (&'a Batch, Range<RowId>), IntoIter: DoubleEndedIterator>,
+        I: IntoIterator<
+                Item = (&'a Batch, Range<RowId>),
+                IntoIter: DoubleEndedIterator + ExactSizeIterator,
+            >,
     {
         let Self { options, memos, back } = self;
         back.clear();
         let (mut points, mut left_out) = (0, LeftOut::default());
-        for (batch, rows) in items.into_iter().rev() {
+        for (item, (batch, rows)) in items.into_iter().enumerate().rev() {
             let Some((shape, table)) = memos.get(&batch.shape, options) else { continue };
             let mut moment = Moment::new(batch, rows, options);
             let mut open: Option<(usize, &memo::Group)> = None;
@@ -134,7 +141,7 @@ impl Encoder {
                     back.close(0x0a, mark);
                     open = None;
                 }
-                if !keep(batch, *group_idx) {
+                if !keep(item, *group_idx) {
                     continue;
                 }
                 let mark = open.map_or(back.len(), |(mark, _)| mark);

@@ -1,0 +1,1 @@
+//! Requests as a backend sees them.
