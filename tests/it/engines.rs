@@ -36,6 +36,7 @@ fn an_engine_on_this_host_is_found_without_configuration() {
     let port = engines.fleet.address(0).port();
     let text = text
         .replace("discover = \"local\"", &format!("discover = \"local\"\ninterval = \"200ms\"\n[receivers.engines.local]\nports = [{port}]"))
+        .replace("when_taken = \"skip\"", "grpc = { listen = \"127.0.0.1:0\" }\nhttp = { listen = \"127.0.0.1:0\" }")
         .replace("[exporters.prometheus]", "[exporters.prometheus]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[service]\ndata_dir = \"data\"");
     let agent = Agent::start(&text);
     let address = engines.address(0);
