@@ -2,6 +2,7 @@
 //! starts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +16,12 @@ use pipeline_model::{Contract, Interner, MetadataStore};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::delivery::{DeliveryNode, DeliveryQueue, folder};
 use crate::health::{Health, Status};
-use crate::pipeline::{PipelineInput, ReceiverEdge, Worker, pipeline, segments};
+use crate::pipeline::{Outflow, PipelineInput, ReceiverEdge, Worker, pipeline};
 use crate::queue::{ExporterQueue, QUEUE_BYTES_MAX};
 use crate::service::Service;
+use crate::steps::segments;
 
 /// Which receivers feed which processors and exporters.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -40,8 +43,14 @@ pub(crate) struct ReceiverNode {
 
 pub(crate) struct ExporterNode {
     pub(crate) name: String,
-    pub(crate) exporter: Arc<dyn Exporter>,
-    pub(crate) queue: Arc<ExporterQueue>,
+    pub(crate) outflow: Outflow,
+    pub(crate) ends: Ends,
+}
+
+/// What is behind an exporter's queue.
+pub(crate) enum Ends {
+    Local { exporter: Arc<dyn Exporter>, queue: Arc<ExporterQueue> },
+    Push(DeliveryNode),
 }
 
 /// Everything that will run, made but not started.
@@ -150,17 +159,13 @@ impl Builder<'_> {
         let mut workers = Vec::new();
         for (tag, (name, section, config)) in pipelines.iter().enumerate() {
             let steps = self.steps(section, config, &mut processors);
-            let queues = config
-                .exporters
-                .iter()
-                .filter_map(|exporter| {
-                    exporter_nodes.get(exporter).map(|node| Arc::clone(&node.queue))
-                })
-                .collect();
+            let nodes = config.exporters.iter().filter_map(|name| exporter_nodes.get(name));
+            let outflows: Vec<Outflow> = nodes.map(|node| node.outflow.clone()).collect();
             let segments = segments(steps, &self.settings.interner, &self.settings.metadata);
             let count = service.workers.get();
+            let telemetry = &self.settings.telemetry;
             let (input, mut own) =
-                pipeline(name, tag as u64, segments, queues, count, &self.settings.telemetry);
+                pipeline(name, tag as u64, &segments, &outflows, count, telemetry);
             workers.append(&mut own);
             for receiver in &config.receivers {
                 inputs.entry(receiver.clone()).or_default().push(input.clone());
@@ -273,7 +278,7 @@ impl Builder<'_> {
         pipelines: &[(String, Section, PipelineConfig)],
         configured: &mut BTreeMap<String, Configured<'_, Outlet>>,
     ) -> BTreeMap<String, ExporterNode> {
-        let mut nodes = BTreeMap::new();
+        let (mut nodes, mut dirs) = (BTreeMap::new(), BTreeMap::new());
         for (_, section, config) in pipelines {
             for name in self.resolve(section, "exporters", &config.exporters, configured) {
                 let Some(component) = configured.get(&name).filter(|_| !nodes.contains_key(&name))
@@ -281,14 +286,21 @@ impl Builder<'_> {
                     continue;
                 };
                 let settings = self.settings("exporter", component.factory.type_name, &name);
-                let (id, telemetry) = (settings.id.to_string(), settings.telemetry.clone());
+                let made_with = settings.clone();
                 let built = (component.factory.build)(&component.section, settings);
-                if let Some(Outlet::Local(exporter)) = self.found.keep(built) {
-                    let queue = ExporterQueue::new(QUEUE_BYTES_MAX, &telemetry);
-                    nodes.insert(
-                        name,
-                        ExporterNode { name: id, exporter: Arc::from(exporter), queue },
-                    );
+                let section = component.section.clone();
+                if let Some(outlet) = self.found.keep(built) {
+                    if let Some(dir) = disk_dir(&outlet, &made_with)
+                        && let Some(other) = dirs.insert(dir, name.clone())
+                    {
+                        self.found.push(section.error(
+                            &["queue", "disk", "path"],
+                            codes::CONFLICT,
+                            format!("`{name}` and `{other}` keep their queues in one folder"),
+                            "give each its own folder, or leave `path` out",
+                        ));
+                    }
+                    nodes.insert(name, exporter_node(outlet, &made_with));
                 }
             }
         }
@@ -408,4 +420,30 @@ fn unknown_type<B>(
     };
     let message = format!("there is no {one} of type `{type_name}`");
     section.error(&["type"], codes::UNKNOWN_TYPE, message, help)
+}
+
+/// Where the queue of `outlet` is kept, if it is kept in files.
+fn disk_dir(outlet: &Outlet, settings: &Settings) -> Option<PathBuf> {
+    let Outlet::Push(push) = outlet else { return None };
+    let disk = push.delivery.queue.disk.as_ref()?;
+    Some(disk.path.clone().unwrap_or_else(|| folder(&settings.data_dir, &settings.id.name)))
+}
+
+fn exporter_node(outlet: Outlet, settings: &Settings) -> ExporterNode {
+    let name = settings.id.to_string();
+    let dir = disk_dir(&outlet, settings).unwrap_or_default();
+    match outlet {
+        Outlet::Local(exporter) => {
+            let queue = ExporterQueue::new(QUEUE_BYTES_MAX, &settings.telemetry);
+            let outflow = Outflow::Local(Arc::clone(&queue));
+            ExporterNode { name, outflow, ends: Ends::Local { exporter: exporter.into(), queue } }
+        }
+        Outlet::Push(push) => {
+            let queue = Arc::new(DeliveryQueue::new(&name, push.delivery, &settings.telemetry));
+            let segments = segments(push.steps, &settings.interner, &settings.metadata);
+            let outflow = Outflow::Push { segments, queue: Arc::clone(&queue) };
+            let node = DeliveryNode::new(queue, push.sender, dir);
+            ExporterNode { name, outflow, ends: Ends::Push(node) }
+        }
+    }
 }

@@ -1,58 +1,20 @@
 //! A pipeline: workers that run its steps. A source always goes to the same worker, so state needs no lock.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::HashMap;
 use pipeline_component::telemetry::{Counter, Gauge, Telemetry, table};
-use pipeline_component::{BoxFuture, ConsumeError, Consumer, Processor};
-use pipeline_model::{
-    Batch, Compute, Interner, MetadataStore, Plan, Reshape, SourceId, SourcePlan,
-};
+use pipeline_component::{BoxFuture, ConsumeError, Consumer, Part};
+use pipeline_model::Batch;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 use tracing::error;
 
+use crate::delivery::DeliveryQueue;
 use crate::queue::{Entry, ExporterQueue};
+use crate::steps::{Panicked, Segment, Steps};
 
 /// Batches that may wait for one worker. A receiver waits for its own batch, so this bounds senders, not bytes.
 const WORKER_QUEUE: usize = 64;
-
-/// A source that has been silent for so long is forgotten: its plan and state go.
-const SOURCE_IDLE_MAX: Duration = Duration::from_secs(15 * 60);
-
-/// Consecutive steps of one sort.
-pub(crate) enum Segment {
-    Plan(Plan),
-    Compute(Box<dyn Fn() -> Box<dyn Compute> + Send + Sync>),
-}
-
-/// Folds consecutive reshape steps into plans.
-pub(crate) fn segments(
-    steps: Vec<Processor>,
-    interner: &Arc<Interner>,
-    metadata: &Arc<MetadataStore>,
-) -> Vec<Segment> {
-    let plan = |steps| Segment::Plan(Plan::new(steps, Arc::clone(interner), Arc::clone(metadata)));
-    let mut segments = Vec::new();
-    let mut reshapes: Vec<Arc<dyn Reshape>> = Vec::new();
-    for step in steps {
-        match step {
-            Processor::Reshape(step) => reshapes.push(step),
-            Processor::Compute(make) => {
-                if !reshapes.is_empty() {
-                    segments.push(plan(std::mem::take(&mut reshapes)));
-                }
-                segments.push(Segment::Compute(make));
-            }
-        }
-    }
-    if !reshapes.is_empty() {
-        segments.push(plan(reshapes));
-    }
-    segments
-}
 
 /// What self telemetry says of one pipeline.
 #[derive(Clone, Debug)]
@@ -95,30 +57,76 @@ struct Job {
     done: oneshot::Sender<()>,
 }
 
+/// Where a pipeline's batches go: one exporter's own steps, and its queue.
+#[derive(Clone)]
+pub(crate) enum Outflow {
+    /// To an exporter within this process.
+    Local(Arc<ExporterQueue>),
+    /// To one that delivers elsewhere.
+    Push { segments: Arc<[Segment]>, queue: Arc<DeliveryQueue> },
+}
+
+/// One worker's way to one exporter.
+enum Outlet {
+    Local(Arc<ExporterQueue>),
+    Push { steps: Steps, queue: Arc<DeliveryQueue> },
+}
+
+impl Outlet {
+    fn new(outflow: &Outflow) -> Self {
+        match outflow {
+            Outflow::Local(queue) => Self::Local(Arc::clone(queue)),
+            Outflow::Push { segments, queue } => {
+                Self::Push { steps: Steps::new(Arc::clone(segments)), queue: Arc::clone(queue) }
+            }
+        }
+    }
+
+    fn push(&mut self, batch: &Batch) {
+        match self {
+            Self::Local(queue) => queue.push(Entry::new(batch.clone())),
+            Self::Push { steps, queue } if steps.is_empty() => {
+                queue.push(batch.clone());
+            }
+            Self::Push { steps, queue } => {
+                let part = Part::whole(batch.clone());
+                let taken = part.points();
+                match steps.run(part.batch) {
+                    Ok(batches) => {
+                        queue.reshaped(taken, batches.into_iter().map(|b| queue.push(b)).sum());
+                    }
+                    Err(Panicked) => queue.step_panicked(taken),
+                }
+            }
+        }
+    }
+
+    fn forget_idle(&mut self) {
+        if let Self::Push { steps, queue } = self
+            && steps.forget_idle().is_err()
+        {
+            queue.step_panicked(0);
+        }
+    }
+}
+
 /// The way into a pipeline; clones are the same way. The pipeline ends when the last one is dropped.
 #[derive(Clone)]
 pub(crate) struct PipelineInput {
     workers: Arc<[mpsc::Sender<Job>]>,
     tag: u64,
+    /// Exporters that would rather have receivers wait than lose anything.
+    gates: Arc<[Arc<DeliveryQueue>]>,
 }
 
 /// One worker's state, and where its batches go.
 pub(crate) struct Worker {
     name: Arc<str>,
     jobs: mpsc::Receiver<Job>,
-    segments: Arc<[Segment]>,
-    plans: HashMap<SourceId, SourceState>,
-    /// Sources that the batch at work ends: the one it came from, and those that compute steps derive from it.
-    ended: Vec<SourceId>,
-    computes: Vec<Option<Box<dyn Compute>>>,
-    exporters: Arc<[Arc<ExporterQueue>]>,
+    steps: Steps,
+    outlets: Vec<Outlet>,
     counts: Counts,
     shown_sources: f64,
-}
-
-struct SourceState {
-    plans: Vec<Option<SourcePlan>>,
-    seen: Instant,
 }
 
 /// Makes a pipeline: its input, and the workers to be spawned. `tag` tells its streams from those of other pipelines
@@ -126,13 +134,11 @@ struct SourceState {
 pub(crate) fn pipeline(
     name: &str,
     tag: u64,
-    segments: Vec<Segment>,
-    exporters: Vec<Arc<ExporterQueue>>,
+    segments: &Arc<[Segment]>,
+    outflows: &[Outflow],
     workers: usize,
     telemetry: &Telemetry,
 ) -> (PipelineInput, Vec<Worker>) {
-    let segments: Arc<[Segment]> = segments.into();
-    let exporters: Arc<[Arc<ExporterQueue>]> = exporters.into();
     let counts = Counts::new(name, telemetry);
     let name: Arc<str> = Arc::from(name);
     let (senders, workers) = (0..workers.max(1))
@@ -141,45 +147,51 @@ pub(crate) fn pipeline(
             let worker = Worker {
                 name: Arc::clone(&name),
                 jobs,
-                segments: Arc::clone(&segments),
-                plans: HashMap::default(),
-                ended: Vec::new(),
-                computes: made(&segments),
-                exporters: Arc::clone(&exporters),
+                steps: Steps::new(Arc::clone(segments)),
+                outlets: outflows.iter().map(Outlet::new).collect(),
                 counts: counts.clone(),
                 shown_sources: 0.0,
             };
             (sender, worker)
         })
         .unzip::<_, _, Vec<_>, Vec<_>>();
-    (PipelineInput { workers: senders.into(), tag }, workers)
+    let gates = outflows.iter().filter_map(|outflow| match outflow {
+        Outflow::Push { queue, .. } if queue.holds_back() => Some(Arc::clone(queue)),
+        Outflow::Push { .. } | Outflow::Local(_) => None,
+    });
+    (PipelineInput { workers: senders.into(), tag, gates: gates.collect() }, workers)
 }
 
-fn made(segments: &[Segment]) -> Vec<Option<Box<dyn Compute>>> {
-    segments
-        .iter()
-        .map(|segment| match segment {
-            Segment::Plan(_) => None,
-            Segment::Compute(make) => Some(make()),
-        })
-        .collect()
+impl PipelineInput {
+    /// Says when to come again where an exporter that holds receivers back has no room.
+    fn check(&self) -> Result<(), ConsumeError> {
+        let after = self.gates.iter().filter_map(|queue| queue.full_for()).max();
+        after.map_or(Ok(()), |after| Err(ConsumeError::Full { after }))
+    }
+
+    /// Takes `batch`; with `checked`, only if there is still room once a worker has a place for it.
+    async fn take(&self, mut batch: Batch, checked: bool) -> Result<(), ConsumeError> {
+        batch.source = batch.source.derive(self.tag);
+        let shard = (batch.source.get() % self.workers.len() as u64) as usize;
+        let (done, finished) = oneshot::channel();
+        let worker = self.workers.get(shard).ok_or(ConsumeError::Closed)?;
+        let place = worker.reserve().await.map_err(|_| ConsumeError::Closed)?;
+        if checked {
+            self.check()?;
+        }
+        place.send(Job { batch, done });
+        // A worker that panicked on this batch has counted it and answers by dropping `done`.
+        finished
+            .await
+            .map_err(|_| ConsumeError::Permanent("a processor panicked on this batch".to_owned()))
+    }
 }
 
 impl Consumer for PipelineInput {
-    fn consume(&self, mut batch: Batch) -> BoxFuture<'_, Result<(), ConsumeError>> {
+    fn consume(&self, batch: Batch) -> BoxFuture<'_, Result<(), ConsumeError>> {
         Box::pin(async move {
-            batch.source = batch.source.derive(self.tag);
-            let shard = (batch.source.get() % self.workers.len() as u64) as usize;
-            let (done, finished) = oneshot::channel();
-            let worker = self.workers.get(shard).ok_or(ConsumeError::Closed)?;
-            worker.send(Job { batch, done }).await.map_err(|_| ConsumeError::Closed)?;
-            // A worker that panicked on this batch has counted it and answers by dropping `done`.
-            match finished.await {
-                Ok(()) => Ok(()),
-                Err(_) => {
-                    Err(ConsumeError::Permanent("a processor panicked on this batch".to_owned()))
-                }
-            }
+            self.check()?;
+            self.take(batch, true).await
         })
     }
 }
@@ -201,101 +213,45 @@ impl Worker {
 
     fn work(&mut self, job: Job) {
         let Job { batch, done } = job;
-        let (source, points) = (batch.source, batch.points() as u64);
-        if batch.ended {
-            self.ended.push(source);
-        }
+        let points = batch.points() as u64;
         self.counts.points_in.add(points);
         self.counts.waiting.set(self.jobs.len() as f64);
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.process(batch, points)));
-        for source in self.ended.drain(..) {
-            self.plans.remove(&source);
-        }
-        if outcome.is_err() {
-            // What the panic left half done is this source's alone, but for compute steps, which are made anew.
-            self.plans.remove(&source);
-            self.computes = made(&self.segments);
-            self.show_sources();
+        let outcome = self.steps.run(batch);
+        self.counts.builds.add(self.steps.take_builds());
+        self.show_sources();
+        let Ok(batches) = outcome else {
             self.counts.panics.inc();
             self.counts.dropped_panic.add(points);
             error!(pipeline = %self.name, points, "a processor panicked, the batch is lost");
             return;
+        };
+        let mut given = 0;
+        for batch in &batches {
+            given += batch.points() as u64;
+            for outlet in &mut self.outlets {
+                outlet.push(batch);
+            }
         }
-        self.show_sources();
+        self.counts.points_out.add(given);
+        self.counts.removed.add(points.saturating_sub(given));
+        self.counts.added.add(given.saturating_sub(points));
         // The sender may have gone; the batch was taken all the same.
         _ = done.send(());
     }
 
-    /// Runs the steps on `batch`, which has `taken` points, and hands what comes out to the exporters.
-    fn process(&mut self, batch: Batch, taken: u64) {
-        let mut given = 0;
-        let segments = Arc::clone(&self.segments);
-        let mut batches = vec![batch];
-        for (idx, segment) in segments.iter().enumerate() {
-            let mut out = Vec::with_capacity(batches.len());
-            for batch in batches {
-                match segment {
-                    Segment::Plan(plan) => out.push(self.reshape(idx, plan, batch)),
-                    Segment::Compute(_) => {
-                        if let Some(compute) = self.computes.get_mut(idx).and_then(Option::as_mut) {
-                            compute.compute(batch, &mut out);
-                        }
-                    }
-                }
-            }
-            batches = out;
-        }
-        for batch in batches {
-            let entry = Entry::new(batch);
-            given += entry.points() as u64;
-            for exporter in self.exporters.iter() {
-                exporter.push(entry.clone());
-            }
-        }
-        self.counts.points_out.add(given);
-        self.counts.removed.add(taken.saturating_sub(given));
-        self.counts.added.add(given.saturating_sub(taken));
-    }
-
-    fn reshape(&mut self, idx: usize, plan: &Plan, batch: Batch) -> Batch {
-        if batch.ended {
-            self.ended.push(batch.source);
-        }
-        let state = self
-            .plans
-            .entry(batch.source)
-            .or_insert_with(|| SourceState { plans: Vec::new(), seen: Instant::now() });
-        state.seen = Instant::now();
-        if state.plans.len() <= idx {
-            state.plans.resize_with(idx + 1, || None);
-        }
-        let bound = &mut state.plans[idx];
-        let before = bound.as_ref().map(SourcePlan::rebuilds);
-        let batch = plan.apply(batch, bound);
-        if bound.as_ref().map(SourcePlan::rebuilds) != before {
-            self.counts.builds.inc();
-        }
-        batch
-    }
-
     fn forget_idle(&mut self) {
-        self.plans.retain(|_, state| state.seen.elapsed() < SOURCE_IDLE_MAX);
-        let computes = &mut self.computes;
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            computes.iter_mut().flatten().for_each(|compute| compute.sweep(SOURCE_IDLE_MAX));
-        }));
-        if outcome.is_err() {
-            self.computes = made(&self.segments);
+        if self.steps.forget_idle().is_err() {
             self.counts.panics.inc();
             error!(pipeline = %self.name, "a processor panicked letting go of silent sources");
         }
+        self.outlets.iter_mut().for_each(Outlet::forget_idle);
         self.counts.waiting.set(self.jobs.len() as f64);
         self.show_sources();
     }
 
     /// Several workers share the gauge: each replaces its own share.
     fn show_sources(&mut self) {
-        let sources = self.plans.len() as f64;
+        let sources = self.steps.sources() as f64;
         if sources != self.shown_sources {
             self.counts.sources.set(self.counts.sources.get() - self.shown_sources + sources);
             self.shown_sources = sources;
@@ -322,13 +278,23 @@ impl Consumer for ReceiverEdge {
     fn consume(&self, batch: Batch) -> BoxFuture<'_, Result<(), ConsumeError>> {
         Box::pin(async move {
             let points = batch.points() as u64;
-            let mut outcome = Ok(());
-            for pipeline in &self.pipelines {
-                let taken = pipeline.consume(batch.clone()).await;
-                outcome = outcome.and(taken);
-            }
+            let outcome = match self.pipelines.as_slice() {
+                [pipeline] => pipeline.consume(batch).await,
+                pipelines => take_all(pipelines, &batch).await,
+            };
             if outcome.is_ok() { &self.accepted } else { &self.refused }.add(points);
             outcome
         })
     }
+}
+
+/// Hands `batch` to every pipeline or, where one of them has no room, to none: what is sent again is not doubled.
+async fn take_all(pipelines: &[PipelineInput], batch: &Batch) -> Result<(), ConsumeError> {
+    pipelines.iter().try_for_each(PipelineInput::check)?;
+    let mut outcome = Ok(());
+    for pipeline in pipelines {
+        let taken = pipeline.take(batch.clone(), false).await;
+        outcome = outcome.and(taken);
+    }
+    outcome
 }

@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
-use crate::graph::Graph;
+use crate::delivery::{self, DeliveryQueue};
+use crate::graph::{Ends, ExporterNode, Graph};
 use crate::health::{Health, Status};
 use crate::queue::ExporterQueue;
 
@@ -27,19 +28,12 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// When a component cannot begin. What was begun before is stopped again.
 pub async fn run(graph: Graph, stop: Shutdown, on_ready: impl FnOnce()) -> Result<(), StartError> {
     let Graph { receivers, workers, exporters, health, interner, telemetry, drain_timeout } = graph;
-    let mut exporter_tasks = JoinSet::new();
-    let mut queue_tasks = JoinSet::new();
     let mut worker_tasks = JoinSet::new();
     let mut receiver_tasks = JoinSet::new();
     let (stop_receivers, stop_exporters) = (Shutdown::new(), Shutdown::new());
-    let mut queues = Vec::new();
-
+    let mut running = Exporters::default();
     for node in exporters {
-        let started = node.exporter.start(stop_exporters.clone()).await;
-        let running = started.map_err(|wrong| wrong.of(&node.name))?;
-        exporter_tasks.spawn(supervise(node.name.clone(), running, Arc::clone(&health)));
-        queues.push((node.name.clone(), Arc::clone(&node.queue)));
-        queue_tasks.spawn(export_loop(node.name, node.exporter, node.queue, telemetry.clone()));
+        running.start(node, &stop_exporters, &health, &telemetry, &interner).await?;
     }
     for worker in workers {
         worker_tasks.spawn(worker.run());
@@ -60,17 +54,70 @@ pub async fn run(graph: Graph, stop: Shutdown, on_ready: impl FnOnce()) -> Resul
     join("receivers", &mut receiver_tasks, deadline).await;
     // With the receivers their edges are gone, so the workers come to the end of their channels.
     join("pipelines", &mut worker_tasks, deadline).await;
-    queues.iter().for_each(|(_, queue)| queue.close());
-    join("exporter queues", &mut queue_tasks, deadline).await;
-    for (name, queue) in &queues {
-        let lost = queue.abandon();
-        if lost > 0 {
-            error!(component = %name, points = lost, "not delivered before the deadline, lost");
-        }
-    }
+    running.drain(deadline).await;
     stop_exporters.trigger();
-    join("exporters", &mut exporter_tasks, deadline + Duration::from_millis(500)).await;
+    join("exporters", &mut running.tasks, deadline + Duration::from_millis(500)).await;
     Ok(())
+}
+
+/// Exporters that were started, and what is to be done at their end.
+#[derive(Default)]
+struct Exporters {
+    /// Of exporters within this process.
+    tasks: JoinSet<()>,
+    /// What empties queues.
+    queue_tasks: JoinSet<()>,
+    /// What they need meanwhile.
+    helpers: JoinSet<()>,
+    local: Vec<(String, Arc<ExporterQueue>)>,
+    pushing: Vec<Arc<DeliveryQueue>>,
+    health: Vec<(Arc<Health>, String)>,
+}
+
+impl Exporters {
+    async fn start(
+        &mut self,
+        node: ExporterNode,
+        stop: &Shutdown,
+        health: &Arc<Health>,
+        telemetry: &Telemetry,
+        interner: &Arc<Interner>,
+    ) -> Result<(), StartError> {
+        let ExporterNode { name, ends, .. } = node;
+        match ends {
+            Ends::Local { exporter, queue } => {
+                let started = exporter.start(stop.clone()).await;
+                let running = started.map_err(|wrong| wrong.of(&name))?;
+                self.tasks.spawn(supervise(name.clone(), running, Arc::clone(health)));
+                self.local.push((name.clone(), Arc::clone(&queue)));
+                self.queue_tasks.spawn(export_loop(name, exporter, queue, telemetry.clone()));
+            }
+            Ends::Push(node) => {
+                let tasks = (&mut self.queue_tasks, &mut self.helpers);
+                self.pushing.push(node.start(tasks.0, tasks.1, interner).await);
+                health.set(&name, Status::Running);
+                self.health.push((Arc::clone(health), name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Empties the queues until `deadline`; what is left is counted, or stays on disk.
+    async fn drain(&mut self, deadline: Instant) {
+        self.local.iter().for_each(|(_, queue)| queue.close());
+        self.pushing.iter().for_each(|queue| queue.close());
+        join("exporter queues", &mut self.queue_tasks, deadline).await;
+        for (name, queue) in &self.local {
+            let lost = queue.abandon();
+            if lost > 0 {
+                error!(component = %name, points = lost, "not delivered before the deadline, lost");
+            }
+        }
+        self.helpers.shutdown().await;
+        let ends = self.pushing.iter().map(|queue| delivery::end(queue, deadline));
+        futures_util::future::join_all(ends).await;
+        self.health.iter().for_each(|(health, name)| health.set(name, Status::Stopped));
+    }
 }
 
 async fn join(what: &str, tasks: &mut JoinSet<()>, deadline: Instant) {
@@ -99,7 +146,7 @@ async fn supervise(name: String, running: Running, health: Arc<Health>) {
     }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()

@@ -11,8 +11,9 @@ use pipeline_model::{
 };
 use tokio::task::JoinSet;
 
-use crate::pipeline::{PipelineInput, pipeline, segments};
+use crate::pipeline::{Outflow, PipelineInput, pipeline};
 use crate::queue::ExporterQueue;
+use crate::steps::segments;
 
 /// The value that the compute step of these tests panics on.
 const BAD: f64 = 13.0;
@@ -84,7 +85,7 @@ impl Rig {
         let segments = segments(steps, &interner, &Arc::new(MetadataStore::new()));
         let queue = ExporterQueue::new(1 << 20, &telemetry);
         let (input, workers) =
-            pipeline("one", 0, segments, vec![Arc::clone(&queue)], 1, &telemetry);
+            pipeline("one", 0, &segments, &[Outflow::Local(Arc::clone(&queue))], 1, &telemetry);
         let mut running = JoinSet::new();
         workers.into_iter().for_each(|worker| drop(running.spawn(worker.run())));
         Self { _running: running, input, queue, telemetry, shape, sweeps }

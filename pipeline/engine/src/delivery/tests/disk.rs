@@ -1,0 +1,1 @@
+//! The queue on disk, with the real journal.
