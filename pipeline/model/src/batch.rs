@@ -66,6 +66,11 @@ impl SourceId {
     pub fn get(self) -> u64 {
         self.0
     }
+
+    /// The id whose raw number [`SourceId::get`] gave, in this process: another process' numbers mean nothing here.
+    pub fn from_raw(raw: u64) -> Self {
+        Self(raw)
+    }
 }
 
 /// What a row of a batch says.
