@@ -2,4 +2,5 @@
 
 #[cfg(feature = "config")]
 pub mod config;
+pub mod remote_write;
 pub mod scrape;

@@ -144,6 +144,13 @@ fn legal(words: Vec<&str>) -> String {
     out
 }
 
+/// A unit in Prometheus' words: `seconds` for `s`; nothing for one that names have none for.
+pub(crate) fn unit_name(unit: &str) -> String {
+    let mut words = Vec::new();
+    unit_words(&mut words, unit);
+    words.join("_")
+}
+
 /// Appends the words for `unit` that are not there already.
 fn unit_words<'a>(words: &mut Vec<&'a str>, unit: &'a str) {
     let (main, per) = unit.split_once('/').unwrap_or((unit, ""));
