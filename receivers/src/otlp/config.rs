@@ -7,7 +7,7 @@ use pipeline_config::{ByteSize, Diagnostics, Duration, Section};
 use pipeline_net::auth::TokensError;
 use pipeline_net::server::check_listen_or_socket;
 use pipeline_net::tls::ServerTls;
-use pipeline_net::{H2Plan, ListenSettings, ServerPlan, TokenSettings, Tokens};
+use pipeline_net::{H2Plan, ListenSettings, Secret, ServerPlan, TokenSettings, Tokens};
 use pipeline_wire::otlp::ReadSettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ pub struct Config {
     pub http: HttpConfig,
     /// Who may send, each with a limit of requests. Sent as `Authorization: Bearer K`, `Api-Key K` or `Bearer Api-Key K`,
     /// with gRPC as metadata of that name. None: everybody who reaches the address may send.
-    pub tokens: Vec<TokenSettings>,
+    pub tokens: Vec<SenderToken>,
     /// Bytes of a request at most: as received, and again after decompression. Larger ones are refused for good.
     pub max_request_bytes: ByteSize,
     /// Requests worked on at the same time, over both protocols. The next ones are told to come again.
@@ -41,6 +41,17 @@ pub struct Config {
     pub max_series_per_resource: NonZeroU32,
     /// What to do about an address on which another process listens.
     pub when_taken: WhenTaken,
+}
+
+/// One token.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SenderToken {
+    /// The token, sent as `Authorization: Bearer <token>` or `Api-Key <token>`.
+    pub token: Secret,
+    /// Requests per minute, which may also come all at once. Absent: no limit.
+    #[serde(default)]
+    pub requests_per_minute: Option<NonZeroU32>,
 }
 
 /// What to do about an address on which another process listens.
@@ -207,14 +218,13 @@ impl Config {
     }
 
     fn tokens(&self, section: &Section, wrong: &mut Diagnostics) -> Option<Tokens> {
-        for (idx, token) in self.tokens.iter().enumerate() {
-            if token.model_ids.is_some() {
-                let path = ["tokens", &idx.to_string(), "model_ids"];
-                let message = "`model_ids` says what a token may read, and here it only sends";
-                wrong.push(section.bad_value(&path, message, "remove it"));
-            }
-        }
-        match Tokens::new(&self.tokens) {
+        let of = |SenderToken { token, requests_per_minute }: &SenderToken| TokenSettings {
+            token: token.clone(),
+            model_ids: None,
+            requests_per_minute: *requests_per_minute,
+        };
+        let tokens: Vec<_> = self.tokens.iter().map(of).collect();
+        match Tokens::new(&tokens) {
             Ok(tokens) => Some(tokens),
             // No token is a choice here.
             Err(TokensError::None) => None,

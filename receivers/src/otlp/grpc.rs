@@ -7,7 +7,6 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
-use pipeline_net::compress::{DecodeError, decode};
 use pipeline_net::{Body, Coding, Request, Response};
 use tonic::Status;
 
@@ -71,10 +70,13 @@ async fn call(
         }
     };
     request.limit_body(intake.bytes_max.saturating_add(FRAME_HEAD_BYTES));
-    let body = request.body().await?;
-    let message = message_of(body, coding, intake.bytes_max)?;
-    count(message.len());
-    Ok((signal, intake.take(signal, Format::Protobuf, &message).await?))
+    let mut body = request.gated_body(intake.gate()).await?;
+    let is_packed = unframe(&mut body.bytes, coding, intake.bytes_max)?;
+    if is_packed {
+        body = body.inflate(coding, intake.bytes_max, intake.gate(), intake.timeout).await?;
+    }
+    count(body.bytes.len());
+    Ok((signal, intake.take(signal, Format::Protobuf, &body.bytes).await?))
 }
 
 fn signal(path: &str) -> Result<Signal, Refusal> {
@@ -88,8 +90,8 @@ fn signal(path: &str) -> Result<Signal, Refusal> {
     }
 }
 
-/// The one message of a body.
-fn message_of(mut body: Bytes, coding: Coding, max: usize) -> Result<Bytes, Refusal> {
+/// Takes the head off the one message of a body; says whether it is compressed.
+fn unframe(body: &mut Bytes, coding: Coding, max: usize) -> Result<bool, Refusal> {
     let malformed = |text: &str| Err(Refusal::new(Cause::Malformed, text));
     if body.len() < FRAME_HEAD_BYTES {
         return malformed("expected a message, found the end of the request");
@@ -106,15 +108,8 @@ fn message_of(mut body: Bytes, coding: Coding, max: usize) -> Result<Bytes, Refu
         return malformed("expected one message, found more");
     }
     match (flag, coding) {
-        (0, _) => Ok(body),
-        (1, Coding::Gzip | Coding::Zstd) => {
-            let mut out = Vec::new();
-            match decode(coding, &body, &mut out, max) {
-                Ok(()) => Ok(out.into()),
-                Err(DecodeError::TooLarge { limit }) => Err(Refusal::too_large(limit)),
-                Err(error) => Err(Refusal::new(Cause::Malformed, error.to_string())),
-            }
-        }
+        (0, _) => Ok(false),
+        (1, Coding::Gzip | Coding::Zstd) => Ok(true),
         (1, Coding::Identity) => malformed("a compressed message without grpc-encoding"),
         _ => malformed("expected a flag of 0 or 1 before the message"),
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pipeline_component::{ConsumeError, Consumer, TimeSource};
 use pipeline_model::Batch;
 use pipeline_net::Tokens;
-use pipeline_net::server::Request;
+use pipeline_net::server::{BodyGate, Request};
 use pipeline_wire::otlp::MetricsReader;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::interval;
@@ -26,11 +26,26 @@ pub(super) struct Intake {
     pub(super) tokens: Option<Tokens>,
     /// One for each request that may be worked on.
     pub(super) slots: Semaphore,
+    /// One for each large message that may be held.
+    pub(super) large: Semaphore,
     /// Bytes of a message at most.
     pub(super) bytes_max: usize,
+    /// How long a message may take to come.
+    pub(super) timeout: Duration,
 }
 
+/// Bytes up to which a message is small; the usual ones are far below.
+const SMALL_BYTES_MAX: usize = 2 << 20;
+
+/// Larger messages held at a time.
+pub(super) const LARGE_MAX: usize = 4;
+
 impl Intake {
+    /// What large messages wait at.
+    pub(super) fn gate(&self) -> BodyGate<'_> {
+        BodyGate { small_bytes_max: SMALL_BYTES_MAX, large: &self.large }
+    }
+
     /// Whether the client may send at all, and has its turn. Held until the answer.
     pub(super) fn admit(&self, request: &Request) -> Result<SemaphorePermit<'_>, Refusal> {
         if let Some(tokens) = &self.tokens {

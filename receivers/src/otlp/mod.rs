@@ -34,10 +34,10 @@ use pipeline_wire::otlp::MetricsReader;
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
-pub use config::{Config, CorsConfig, GrpcConfig, HttpConfig, WhenTaken};
+pub use config::{Config, CorsConfig, GrpcConfig, HttpConfig, SenderToken, WhenTaken};
 use cors::Cors;
 use counts::Counts;
-use intake::Intake;
+use intake::{Intake, LARGE_MAX};
 
 /// The receiver.
 pub struct Otlp {
@@ -126,7 +126,9 @@ impl Otlp {
             counts: Counts::new(&settings.telemetry, settings.id.to_string()),
             tokens,
             slots: Semaphore::new(slots.min(Semaphore::MAX_PERMITS)),
+            large: Semaphore::new(LARGE_MAX),
             bytes_max: config.max_request_bytes.as_usize(),
+            timeout: config.request_timeout.get(),
         }
     }
 

@@ -26,7 +26,13 @@ pub(super) async fn answer(intake: &Intake, cors: Option<&Cors>, mut request: Re
             let format = format.unwrap_or(Format::Protobuf);
             Body::response(StatusCode::OK, content_type(format), reply.encode(signal, format))
         }
-        Err(refusal) => failure(&refusal, format),
+        Err(refusal) => {
+            // Whoever was too slow already is not waited for.
+            if !matches!(refusal.cause, Cause::Slow | Cause::Gone) {
+                request.discard().await;
+            }
+            failure(&refusal, format)
+        }
     };
     if let Some(cors) = cors {
         cors.mark(&mut response, origin);
@@ -49,9 +55,9 @@ async fn post(
         let text = "expected content-type application/x-protobuf or application/json";
         return Err(Refusal::new(Cause::Encoding, text));
     };
-    let body = request.body().await?;
-    count(body.len());
-    Ok((signal, intake.take(signal, format, &body).await?))
+    let body = request.gated_body(intake.gate()).await?;
+    count(body.bytes.len());
+    Ok((signal, intake.take(signal, format, &body.bytes).await?))
 }
 
 fn signal(path: &str) -> Result<Signal, Refusal> {

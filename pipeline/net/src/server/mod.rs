@@ -39,7 +39,7 @@ use crate::watch::Watched;
 pub use body::Body;
 pub use listen::{check_listen, check_listen_or_socket};
 use patient::{Activity, Patient};
-pub use request::{BodyError, Request};
+pub use request::{BodyError, BodyGate, GatedBody, Request};
 pub use socket::Address;
 use socket::Listener;
 

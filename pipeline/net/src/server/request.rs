@@ -7,12 +7,35 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
-use http::{HeaderName, Method, StatusCode, header};
+use http::{HeaderName, Method, StatusCode, Version, header};
 use hyper::body::{Body as _, Incoming};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::{Body, Response, ServerPlan};
 use crate::compress::{Coding, DecodeError, decode};
+
+/// How long a client may pause while what it sends is thrown away.
+const DISCARD_PAUSE: Duration = Duration::from_secs(1);
+
+/// Bytes up to which a body needs no permission, and where to get it for more. Many small bodies and a few large ones
+/// bound the memory that requests take together.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyGate<'a> {
+    /// Bytes of a small body, as received and again after decompression.
+    pub small_bytes_max: usize,
+    /// One permit for each larger body at a time.
+    pub large: &'a Semaphore,
+}
+
+/// A body, with the permission for a large one.
+#[derive(Debug, Default)]
+pub struct GatedBody<'a> {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// Held as long as the bytes are.
+    pub permit: Option<SemaphorePermit<'a>>,
+}
 
 /// What a handler is asked.
 #[derive(Debug)]
@@ -131,40 +154,111 @@ impl Request {
     /// The body is too large, too slow, damaged or of an unknown coding. Do not read on after an error: answer with
     /// [`BodyError::response`], and the connection is closed.
     pub async fn body(&mut self) -> Result<Bytes, BodyError> {
+        static NO_GATE: Semaphore = Semaphore::const_new(0);
+        let gate = BodyGate { small_bytes_max: self.body_bytes_max, large: &NO_GATE };
+        Ok(self.gated_body(gate).await?.bytes)
+    }
+
+    /// As [`Request::body`], waiting for permission where the body is large.
+    ///
+    /// # Errors
+    /// As [`Request::body`]; waiting counts as slowness.
+    pub async fn gated_body<'a>(&mut self, gate: BodyGate<'a>) -> Result<GatedBody<'a>, BodyError> {
         let coding = match self.head.headers.get(header::CONTENT_ENCODING) {
             None => Coding::Identity,
             Some(value) => value.to_str().ok().and_then(Coding::parse).ok_or(BodyError::Coding)?,
         };
         let (limit, within) = (self.body_bytes_max, self.body_timeout);
-        let raw = match &mut self.body {
-            Source::Memory(bytes) => std::mem::take(bytes),
-            Source::Network(incoming) => timeout(within, collect(incoming, limit))
-                .await
-                .map_err(|_| BodyError::Timeout { within })??,
-        };
-        if raw.len() > limit {
+        let mut raw = GatedBody::default();
+        match &mut self.body {
+            Source::Memory(bytes) => raw.bytes = std::mem::take(bytes),
+            Source::Network(incoming) => {
+                raw = timeout(within, collect(incoming, limit, gate))
+                    .await
+                    .map_err(|_| BodyError::Timeout { within })??;
+            }
+        }
+        if raw.bytes.len() > limit {
             return Err(BodyError::TooLarge { limit });
         }
-        if coding == Coding::Identity || raw.is_empty() {
+        if coding == Coding::Identity || raw.bytes.is_empty() {
             return Ok(raw);
         }
-        let mut out = Vec::new();
-        match decode(coding, &raw, &mut out, limit) {
-            Ok(()) => Ok(out.into()),
+        raw.inflate(coding, limit, gate, within).await
+    }
+
+    /// Throws away what the client still sends, for as long as it keeps sending and no longer than a body may take. A
+    /// client that speaks HTTP/1 reads an answer only after it has sent everything, and a connection that is closed
+    /// before looks to it like a failure of the network, to be tried again.
+    pub async fn discard(&mut self) {
+        let Source::Network(incoming) = &mut self.body else { return };
+        // h2 says it without closing anything, and whoever expects to be told to go on has not begun.
+        let waits = self.head.headers.contains_key(header::EXPECT);
+        if self.head.version == Version::HTTP_2 || waits {
+            return;
+        }
+        let all = async {
+            loop {
+                let frame = poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx));
+                let Ok(Some(Ok(_))) = timeout(DISCARD_PAUSE, frame).await else { return };
+            }
+        };
+        // Late is as good as done: the answer goes out in either case.
+        timeout(self.body_timeout, all).await.unwrap_or_default();
+    }
+}
+
+impl<'a> GatedBody<'a> {
+    /// Decompresses the bytes to at most `limit`; first as a small body, since most are.
+    ///
+    /// # Errors
+    /// Too large, damaged, or no permission within `within`.
+    pub async fn inflate(
+        self,
+        coding: Coding,
+        limit: usize,
+        gate: BodyGate<'a>,
+        within: Duration,
+    ) -> Result<Self, BodyError> {
+        let Self { bytes, mut permit } = self;
+        let (mut out, small) = (Vec::new(), gate.small_bytes_max.min(limit));
+        let max = if permit.is_some() { limit } else { small };
+        let mut decoded = decode(coding, &bytes, &mut out, max);
+        if matches!(decoded, Err(DecodeError::TooLarge { .. })) && max < limit {
+            // What there is of it must not wait in memory.
+            out = Vec::new();
+            let permitted = timeout(within, gate.large.acquire()).await;
+            permit = permitted.map_err(|_| BodyError::Timeout { within })?.ok();
+            decoded = decode(coding, &bytes, &mut out, limit);
+        }
+        match decoded {
+            Ok(()) => Ok(Self { bytes: out.into(), permit }),
             Err(DecodeError::TooLarge { limit }) => Err(BodyError::TooLarge { limit }),
             Err(error) => Err(error.into()),
         }
     }
 }
 
-async fn collect(incoming: &mut Incoming, limit: usize) -> Result<Bytes, BodyError> {
+async fn collect<'a>(
+    incoming: &mut Incoming,
+    limit: usize,
+    gate: BodyGate<'a>,
+) -> Result<GatedBody<'a>, BodyError> {
     let announced = usize::try_from(incoming.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limit {
         return Err(BodyError::TooLarge { limit });
     }
-    let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+    let (mut first, mut all, mut permit) = (Bytes::new(), BytesMut::new(), None);
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)).await {
         let Ok(chunk) = frame?.into_data() else { continue };
+        let length = first.len() + all.len() + chunk.len();
+        if length > limit {
+            return Err(BodyError::TooLarge { limit });
+        }
+        if length > gate.small_bytes_max && permit.is_none() {
+            // Never closed.
+            permit = gate.large.acquire().await.ok();
+        }
         if first.is_empty() && all.is_empty() {
             first = chunk;
             continue;
@@ -174,10 +268,8 @@ async fn collect(incoming: &mut Incoming, limit: usize) -> Result<Bytes, BodyErr
             all.reserve(announced.min(1 << 20));
             all.extend_from_slice(&std::mem::take(&mut first));
         }
-        if all.len() + chunk.len() > limit {
-            return Err(BodyError::TooLarge { limit });
-        }
         all.extend_from_slice(&chunk);
     }
-    Ok(if all.is_empty() { first } else { all.freeze() })
+    let bytes = if all.is_empty() { first } else { all.freeze() };
+    Ok(GatedBody { bytes, permit })
 }

@@ -486,3 +486,88 @@ async fn an_h2_client_that_is_gone_is_noticed() {
     }
     assert!((10..=51).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
 }
+
+#[tokio::test]
+async fn a_client_that_sends_too_much_reads_the_answer_all_the_same() {
+    let plan = ServerPlan { body_bytes_max: 1000, ..ServerPlan::default() };
+    let server = start(plan, async |mut request: Request| match request.body().await {
+        Ok(_) => Body::text(StatusCode::OK, "fine"),
+        Err(error) => {
+            request.discard().await;
+            error.response()
+        }
+    })
+    .await;
+    // More than the sockets hold, so that somebody has to read it.
+    let mut tcp = TcpStream::connect(server.address).await.unwrap();
+    let size = 64 << 20;
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {size}\r\n\r\n"
+    );
+    tcp.write_all(head.as_bytes()).await.unwrap();
+    tcp.write_all(&vec![b'x'; size]).await.expect("all of it is read");
+    assert_eq!(status(&until_closed(&mut tcp).await), "413");
+    let head = "POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 1001\r\n\r\n";
+    assert_eq!(status(&raw(server.address, head.as_bytes()).await), "413", "without being sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_thrown_away_does_not_hold_the_answer_up_for_long() {
+    let server = start(ServerPlan::default(), async |mut request: Request| {
+        request.discard().await;
+        Body::text(StatusCode::OK, "no")
+    })
+    .await;
+    let begun = Instant::now();
+    let head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nx";
+    assert_eq!(status(&raw(server.address, head).await), "200");
+    assert_eq!(begun.elapsed().as_secs(), 1);
+}
+
+#[tokio::test]
+async fn large_bodies_wait_for_one_another_and_small_ones_do_not() {
+    let gate = Arc::new(Semaphore::new(1));
+    let (at_gate, mut came) = mpsc::channel::<bool>(4);
+    let go = Arc::new(Notify::new());
+    let (shared, wait) = (Arc::clone(&gate), Arc::clone(&go));
+    let server = start(ServerPlan::default(), move |mut request: Request| {
+        let (gate, at_gate, go) = (Arc::clone(&shared), at_gate.clone(), Arc::clone(&wait));
+        async move {
+            let gate = BodyGate { small_bytes_max: 100, large: &gate };
+            let body = request.gated_body(gate).await.unwrap();
+            assert_eq!(body.permit.is_some(), body.bytes.len() > 100);
+            at_gate.send(body.permit.is_some()).await.unwrap();
+            if body.permit.is_some() {
+                go.notified().await;
+            }
+            Body::text(StatusCode::OK, body.bytes)
+        }
+    })
+    .await;
+    let post = |coding: Coding, size: usize| {
+        let mut body = Vec::new();
+        Encoder::default().encode(coding, &vec![b'x'; size], &mut body).unwrap();
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-encoding: {}\r\ncontent-length: {}\r\n\r\n",
+            coding.name(),
+            body.len()
+        );
+        let address = server.address;
+        async move { raw(address, &[head.as_bytes(), &body].concat()).await }
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(post(Coding::Identity, 101));
+    assert_eq!(came.recv().await, Some(true));
+    // Small before decompression, large after.
+    tasks.spawn(post(Coding::Gzip, 5000));
+    assert!(post(Coding::Zstd, 100).await.ends_with(&"x".repeat(100)));
+    assert_eq!(came.recv().await, Some(false));
+    assert!(came.try_recv().is_err(), "the second large one waits");
+    go.notify_one();
+    assert_eq!(came.recv().await, Some(true));
+    go.notify_one();
+    while let Some(answer) = tasks.join_next().await {
+        assert_eq!(status(&answer.unwrap()), "200");
+    }
+    assert_eq!(gate.available_permits(), 1);
+}

@@ -26,7 +26,7 @@ fn mistakes_are_located() {
     wrong("max_request_bytes = \"0B\"", &["toml:1:21", "from 1 B to 4 GiB"]);
     wrong("max_request_bytes = \"5GiB\"", &["toml:1:21", "from 1 B to 4 GiB"]);
     wrong("tokens = [{ token = \"a\" },\n{ token = \"a\" }]", &["toml:2:11", "each token once"]);
-    wrong("tokens = [{ token = \"a\", model_ids = [\"m\"] }]", &["toml:1:38", "`model_ids`"]);
+    wrong("tokens = [{ token = \"a\", model_ids = [\"m\"] }]", &["unknown-key", "model_ids"]);
     wrong(
         "[http.cors]\norigins = [\"example.com\",\n\"https://*.*.x\"]\nheaders = [\"a b\"]",
         &["toml:2:12", "toml:3:1", "toml:4:12", "name of a header"],

@@ -147,11 +147,12 @@ async fn compressed_bodies_and_their_limits() {
         assert_eq!(retry_info(&answer.body), None);
     }
     assert_eq!(bench.sink.points(), 20);
-    let mut request = post("/v1/metrics", JSON, vec![b' '; 65 << 10]);
-    request.headers_mut().insert("content-length", (65 << 10).to_string().parse().unwrap());
-    let answer = ask(bench.http(), request).await;
-    assert_eq!(answer.status, 413);
-    assert_eq!(json_of(&answer)["code"], 8);
+    for size in [65 << 10, 64 << 20] {
+        // The larger one does not fit into the sockets: the client reads the answer once it is rid of it.
+        let answer = send(&bench, JSON, vec![b' '; size]).await;
+        assert_eq!(answer.status, 413);
+        assert_eq!(json_of(&answer)["code"], 8);
+    }
     bench.stop().await;
 }
 
