@@ -228,8 +228,8 @@ mod tests {
     #[test]
     fn keys_are_for_ever() {
         assert_eq!(key(&group("a", "x")), key(&group("a", "y")));
-        assert_eq!(key(&group("a", "")), 0);
-        assert_eq!(mix(hash(b"10.0.0.1:4317", 0)), 0);
+        assert_eq!(key(&group("a", "")), 15_756_238_074_288_869_382);
+        assert_eq!(mix(hash(b"10.0.0.1:4317", 0)), 11_593_969_950_730_315_586);
     }
 
     #[test]
@@ -237,5 +237,43 @@ mod tests {
         assert_eq!(host_of("http://gw:4317"), ("gw".to_owned(), 4317));
         assert_eq!(host_of("https://[::1]/v1/metrics"), ("::1".to_owned(), 443));
         assert_eq!(host_of("http://gw/x"), ("gw".to_owned(), 80));
+    }
+
+    fn places(addresses: &[&str]) -> Vec<Place> {
+        let place = |address: &&str| Place {
+            name: (*address).to_owned(),
+            url: "http://gateways:4317".to_owned(),
+            address: Some(address.parse().unwrap()),
+        };
+        addresses.iter().map(place).collect()
+    }
+
+    /// When the name resolves to other addresses, only what was on the one that went is elsewhere.
+    #[test]
+    fn addresses_come_and_go() {
+        let toml = "endpoints = [\"http://gateways:4317\"]\nbalance = \"series\"";
+        let section = pipeline_config::Section::from_toml("exporters.otlp", toml).unwrap();
+        let config: super::super::Config = section.decode().unwrap();
+        let mut routes = Routes::new(&Arc::new(config.plan(&section).unwrap()));
+        let interner = pipeline_model::Interner::new();
+        let mut builder = pipeline_model::ShapeBuilder::new(&interner);
+        (0..300).for_each(|n| drop(builder.group(group(&format!("h{n}"), ""))));
+        let shape = builder.finish();
+        let mut owners = |addresses: &[&str]| -> Vec<String> {
+            routes.replace(places(addresses)).unwrap();
+            let owners = routes.owners(&shape);
+            owners.iter().map(|lane| routes.lanes[*lane].place.name.clone()).collect()
+        };
+        let all = ["10.0.0.1:4317", "10.0.0.2:4317", "10.0.0.3:4317"];
+        let before = owners(&all);
+        for address in all {
+            let share = before.iter().filter(|owner| *owner == address).count();
+            assert!((70..=130).contains(&share), "{address}: {share}");
+        }
+        let after = owners(&[all[2], all[0]]);
+        for (before, after) in before.iter().zip(&after) {
+            assert!(before == after || before == all[1], "{before} to {after}");
+        }
+        assert_eq!(owners(&[all[1], all[2], all[0], all[1]]), before, "in any order");
     }
 }

@@ -65,20 +65,27 @@ impl Done {
         })
     }
 
-    fn add(&mut self, part: &Part, group: u32) {
-        let values = &part.batch.values;
-        let entry = self.parts.entry(Arc::as_ptr(values) as usize);
-        let (_, done) = entry.or_insert_with(|| (Arc::clone(values), Vec::new()));
-        done.push((part.rows.clone(), group));
-    }
-
-    /// Forgets everything when these are other parts than the last ones.
+    /// Forgets everything when these are other parts than the last ones, or halves of them.
     fn begin(&mut self, parts: &[Part]) {
         let known =
             |part: &Part| self.parts.contains_key(&(Arc::as_ptr(&part.batch.values) as usize));
-        if !self.parts.is_empty() && !parts.iter().any(known) {
+        if !parts.iter().any(known) {
             self.parts.clear();
         }
+        for part in parts {
+            self.of(part);
+        }
+    }
+
+    /// What of the values of a part was delivered.
+    fn of(&mut self, part: &Part) -> &mut Vec<(Range<RowId>, u32)> {
+        let values = &part.batch.values;
+        let entry = self.parts.entry(Arc::as_ptr(values) as usize);
+        &mut entry.or_insert_with(|| (Arc::clone(values), Vec::new())).1
+    }
+
+    fn any(&self) -> bool {
+        self.parts.values().any(|(_, done)| !done.is_empty())
     }
 
     /// Adds what a backend said.
@@ -99,6 +106,7 @@ struct Failures {
     /// Did not answer.
     silent: Option<String>,
     permanent: Option<String>,
+    /// Some of it was taken, now or before.
     delivered: bool,
 }
 
@@ -115,10 +123,13 @@ impl Sender {
     }
 
     async fn attempt(&mut self, parts: &[Part]) -> Result<Delivered, ExportError> {
-        self.done.begin(parts);
+        self.routes.refresh().await?;
+        // One lane gets all or nothing.
+        if self.routes.lanes.len() > 1 {
+            self.done.begin(parts);
+        }
         // Every round but the last one loses a lane.
         loop {
-            self.routes.refresh().await?;
             let requests = self.requests(parts)?;
             if requests.is_empty() {
                 return Ok(std::mem::take(&mut self.done.delivered));
@@ -132,6 +143,7 @@ impl Sender {
             }
             if let Some(reason) = failures.silent {
                 if self.routes.any_in() {
+                    self.routes.refresh().await?;
                     continue;
                 }
                 self.routes.let_in();
@@ -235,8 +247,9 @@ impl Sender {
             };
             (request, result)
         }));
-        let mut failures = Failures::default();
-        for (request, result) in outcomes.await {
+        let mut failures = Failures { delivered: self.done.any(), ..Failures::default() };
+        let outcomes = outcomes.await;
+        for (request, result) in outcomes {
             self.settle(parts, &request, result, &mut failures);
         }
         failures
@@ -270,12 +283,11 @@ impl Sender {
                 return failures.silent = Some(reason);
             }
         }
-        // One lane gets all or nothing.
         if self.routes.lanes.len() == 1 {
             return;
         }
         for (part, group) in &request.groups {
-            self.done.add(&parts[*part], *group);
+            self.done.of(&parts[*part]).push((parts[*part].rows.clone(), *group));
         }
     }
 }
