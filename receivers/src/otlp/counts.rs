@@ -155,6 +155,10 @@ impl Tally<'_> {
                 if let Some(counter) = of.refused.get(idx) {
                     counter.inc();
                 }
+                // Whoever looks for pages on open ports asks here too, and is no sender in trouble.
+                if refusal.cause == Cause::Method {
+                    return;
+                }
                 if let Some(swallowed) = counts.refusals.get(idx).and_then(RateLimiter::admit) {
                     let (cause, reason) = (refusal.cause.as_str(), &refusal.message);
                     warn!(%component, transport = transport.as_str(), cause, %reason, swallowed, "a request was refused");

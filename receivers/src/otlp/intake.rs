@@ -109,7 +109,7 @@ impl Intake {
     /// Ends what is silent for `expiry`, for ever.
     pub(super) async fn tidy(&self, expiry: Duration) {
         let mut every =
-            interval((expiry / 10).clamp(Duration::from_secs(1), Duration::from_secs(60)));
+            interval((expiry / 10).clamp(Duration::from_secs(1), Duration::from_secs(15)));
         let mut ended: Vec<Batch> = Vec::new();
         loop {
             every.tick().await;

@@ -46,10 +46,10 @@ async fn post(
     format: Option<Format>,
     count: impl FnOnce(usize),
 ) -> Result<(Signal, Reply), Refusal> {
-    let signal = signal(request.path())?;
     if *request.method() != Method::POST {
-        return Err(Refusal::new(Cause::Method, "expected POST"));
+        return Err(Refusal::new(Cause::Method, "expected POST to /v1/metrics or /v1/logs"));
     }
+    let signal = signal(request.path())?;
     let _turn = intake.admit(request)?;
     let Some(format) = format else {
         let text = "expected content-type application/x-protobuf or application/json";
