@@ -21,7 +21,7 @@ const CONTENT_TYPE: &str = "application/grpc";
 /// Bytes before a message: whether it is compressed, and its length.
 const FRAME_HEAD_BYTES: usize = 5;
 
-/// What the services' names begin with; all are `<signal>.v1.<Signal>Service`.
+/// The one method of each service: opentelemetry-proto, collector/*/v1.
 const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
