@@ -2,5 +2,7 @@
 
 #[cfg(feature = "config")]
 pub mod config;
+pub mod journal;
 pub mod remote_write;
+pub mod otlp;
 pub mod scrape;

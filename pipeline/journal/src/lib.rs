@@ -14,7 +14,7 @@
 //! header and records with a checksum each: tables and shapes, each before the first batch of the segment that needs
 //! it; batches; and acknowledgements, all that are known at the beginning of a segment and later those that came since
 //! the last commit. A segment goes when nobody waits for a batch in it. A damaged record costs itself; a damaged shape
-//! costs the batches of this segment that need it, unless the segment before has it too.
+//! costs the batches of its segment that need it, unless another segment has it too.
 //!
 //! # Costs
 //! 8 bytes of disk a point and about 40 a batch; four bytes of memory a batch that is on disk only.

@@ -22,6 +22,8 @@ pub struct Cursor {
     offset: u64,
     file: Option<Box<dyn DiskFile>>,
     dictionary: ReadDictionary,
+    /// The segment for which all others were searched for what it lacks.
+    rescued: u64,
     window: Vec<u8>,
 }
 
@@ -172,6 +174,9 @@ impl Journal {
                         cursor.next = head.sequence + 1;
                         let position = Position { sequence: head.sequence, points };
                         let source = self.source(view.name.epoch, head.source);
+                        if !cursor.dictionary.knows(head.shape) {
+                            self.rescue(cursor, view);
+                        }
                         match cursor.dictionary.batch(&head, &mut from, source) {
                             Ok(batch) => wanted.push(position, batch, bytes),
                             Err(_) => self.give_up(position, wanted),
@@ -200,6 +205,31 @@ impl Journal {
             Kind::Starts => cursor.dictionary.start_times(body),
             Kind::Batch | Kind::Acks => Ok(()),
         };
+    }
+
+    /// A shape of this segment is damaged: most are written to many segments, so whatever the others of the same process
+    /// have is taken. It is a search through all of them, and the only case in which one is made.
+    fn rescue(&self, cursor: &mut Cursor, view: &View) {
+        if std::mem::replace(&mut cursor.rescued, view.name.id) == view.name.id {
+            return;
+        }
+        let files = self.state().files_of(view.name.epoch);
+        // This one last: a shape in it may have waited for its table.
+        let (own, others): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|(name, _)| *name == view.name);
+        for (name, durable) in others.into_iter().chain(own) {
+            let Ok(file) = self.files.open(&name.path(&self.dir)) else { continue };
+            let file = &*file;
+            let mut records = Records::new(&file, 0, durable, Vec::new());
+            while let Ok(Some(item)) = records.next() {
+                if matches!(item, Item::Record { .. })
+                    && let Some((kind @ (Kind::Table | Kind::Shape), body)) =
+                        Kind::of(records.payload())
+                {
+                    self.learn(cursor, view, kind, body);
+                }
+            }
+        }
     }
 
     fn waiting(&self, sequence: u64) -> Option<u32> {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
-use foldhash::HashSet;
+use foldhash::{HashMap, HashSet};
 
 use crate::api::{JournalSettings, OpenError, Recovered};
 use crate::bytes::Reader;
@@ -49,6 +49,7 @@ pub(crate) fn recover(
     // What a killed process wrote and did not sync is in the page cache only; from here on it counts as durable. Where
     // that fails there is nothing to be done that the next commit does not try.
     let _synced = files.sync_dir(dir);
+    scan.drop_orphans();
     let mut recovered = scan.recovered;
     for segment in scan.segments.iter().filter(|segment| segment.pending > 0) {
         recovered.batches += segment.pending;
@@ -77,13 +78,42 @@ struct Scan {
     segments: VecDeque<Segment>,
     next_sequence: u64,
     recovered: Recovered,
-    /// Tables and shapes that were seen, by the process that wrote them.
+    /// Tables that were seen, and the tables of shapes, by the process that wrote them.
     tables: HashSet<(u64, u64)>,
-    shapes: HashSet<(u64, u64)>,
+    shapes: HashMap<(u64, u64), u64>,
+    /// Batches whose shape was not seen before them: a later segment may have it.
+    orphans: Vec<Orphan>,
     window: Vec<u8>,
 }
 
+/// A batch without a shape.
+struct Orphan {
+    shape: (u64, u64),
+    segment: u64,
+    sequence: u64,
+    bytes: u64,
+}
+
 impl Scan {
+    fn has_shape(&self, shape: (u64, u64)) -> bool {
+        self.shapes.get(&shape).is_some_and(|table| self.tables.contains(&(shape.0, *table)))
+    }
+
+    /// Batches whose shape nobody has are as good as damaged.
+    fn drop_orphans(&mut self) {
+        for orphan in std::mem::take(&mut self.orphans) {
+            let idx =
+                self.segments.binary_search_by_key(&orphan.segment, |segment| segment.name.id);
+            if !self.has_shape(orphan.shape)
+                && let Ok(idx) = idx
+                && self.segments[idx].settle(orphan.sequence).is_some()
+            {
+                self.recovered.damaged_records += 1;
+                self.recovered.damaged_bytes += orphan.bytes;
+            }
+        }
+    }
+
     fn segment(&mut self, file: &dyn DiskFile, name: Name) -> io::Result<Verdict> {
         let len = file.length()?;
         let mut records = Records::new(&file, 0, len, std::mem::take(&mut self.window));
@@ -108,7 +138,7 @@ impl Scan {
         while let Some(item) = records.next()? {
             let (is_good, bytes) = match item {
                 Item::Record { bytes, .. } => {
-                    let is_good = self.record(&mut segment, records.payload()).is_some();
+                    let is_good = self.record(&mut segment, records.payload(), bytes).is_some();
                     n_good += usize::from(is_good);
                     (is_good, bytes)
                 }
@@ -131,7 +161,7 @@ impl Scan {
     }
 
     /// Takes a record; `None` when it says nothing of use.
-    fn record(&mut self, segment: &mut Segment, payload: &[u8]) -> Option<()> {
+    fn record(&mut self, segment: &mut Segment, payload: &[u8], bytes: u64) -> Option<()> {
         let epoch = segment.name.epoch;
         let (kind, body) = Kind::of(payload)?;
         match kind {
@@ -140,10 +170,7 @@ impl Scan {
             }
             Kind::Shape => {
                 let head = ShapeHead::read(&mut Reader::new(body)).ok()?;
-                if !self.tables.contains(&(epoch, head.table)) {
-                    return None;
-                }
-                self.shapes.insert((epoch, head.number));
+                self.shapes.insert((epoch, head.number), head.table);
             }
             Kind::Starts => {}
             Kind::Batch => {
@@ -153,10 +180,15 @@ impl Scan {
                 let is_in_order = head.sequence >= segment.end().max(self.next_sequence)
                     && head.sequence < SEQUENCE_MAX
                     && (head.sequence - first) < segment.len / BATCH_MIN + 1;
-                if !is_in_order || !self.shapes.contains(&(epoch, head.shape)) {
+                if !is_in_order {
                     return None;
                 }
                 segment.push(head.sequence, head.points);
+                let shape = (epoch, head.shape);
+                if !self.has_shape(shape) {
+                    let (segment, sequence) = (segment.name.id, head.sequence);
+                    self.orphans.push(Orphan { shape, segment, sequence, bytes });
+                }
             }
             Kind::Acks => self.acks(segment, body)?,
         }

@@ -11,9 +11,6 @@ use crate::codec::{Dictionary, put_batch};
 use crate::record::{self, Header, Kind, PAYLOAD_MAX, VERSION};
 use crate::segment::{Name, Segment};
 
-/// Memory that is kept for the next batches when a commit is done.
-const SPARE_MAX: usize = 4 << 20;
-
 /// Segments are at least this long.
 const SEGMENT_MIN: u64 = 4096;
 
@@ -253,6 +250,12 @@ impl State {
         })
     }
 
+    /// The segments of one process that have a file, and how much of it is durable.
+    pub(crate) fn files_of(&self, epoch: u64) -> Vec<(Name, u64)> {
+        let of_epoch = self.segments.iter().filter(|segment| segment.name.epoch == epoch);
+        of_epoch.map(|segment| (segment.name, segment.durable)).collect()
+    }
+
     pub(crate) fn live_shape(&self, number: u64) -> Option<Arc<Shape>> {
         self.dictionary.live(number)
     }
@@ -303,22 +306,8 @@ impl State {
             segment.durable = end;
             segment.is_linked = true;
         }
-        let mut spare = None;
-        self.chunks.retain(|chunk| {
-            let is_written = chunk.segment == id && chunk.end() <= end;
-            if is_written {
-                spare = Some(Arc::clone(&chunk.bytes));
-            }
-            !is_written
-        });
+        self.chunks.retain(|chunk| chunk.segment != id || chunk.end() > end);
         self.chunk_bytes = self.chunks.iter().map(|chunk| chunk.bytes.len()).sum();
-        if let Some(mut bytes) = spare.and_then(Arc::into_inner)
-            && self.buffer.capacity() == 0
-            && bytes.capacity() <= SPARE_MAX
-        {
-            bytes.clear();
-            self.buffer = bytes;
-        }
     }
 
     /// A segment whose file can go: nobody waits for its batches, and its acknowledgements of other segments' batches

@@ -12,8 +12,8 @@ use crate::bytes::{Malformed, Reader};
 /// Rows that start times may be for.
 const ROWS_MAX: usize = 16 << 20;
 
-/// Tables, shapes and start times of the segment that is read and, in case this one's are damaged, of the one read before
-/// it, which mostly has the same.
+/// Tables, shapes and start times of the segment that is read and of the one before it, which mostly has the same: what
+/// is known is not made again.
 #[derive(Debug, Default)]
 pub(crate) struct ReadDictionary {
     /// Whose numbers they are.
@@ -41,6 +41,10 @@ impl ReadDictionary {
         self.shapes.retain(|_, known| known.segment == last);
         self.starts.retain(|_, known| known.segment == last);
         self.segment = segment;
+    }
+
+    pub(crate) fn knows(&self, shape: u64) -> bool {
+        self.shapes.contains_key(&shape)
     }
 
     /// Takes a table record. One that cannot be read is not known.

@@ -244,3 +244,35 @@ fn values_that_look_like_marks_are_only_values() {
     assert_eq!(records.next().unwrap(), Some(Item::Damaged { bytes: damaged }));
     assert_eq!(records.next().unwrap(), None);
 }
+
+/// A damaged table or shape costs no batch while another segment of the same process has it too.
+#[test]
+fn shapes_are_found_in_other_segments() {
+    for kind in [Kind::Table, Kind::Shape] {
+        let (disk, written) = log(120, settings());
+        let (path, mut content) = nth(&disk, 1);
+        let mut records = Records::new(&content, 0, content.len() as u64, Vec::new());
+        records.skip(Header::BYTES as u64);
+        let mut of_kind = Vec::new();
+        while let Some(item) = records.next().unwrap() {
+            if let Item::Record { offset, bytes } = item
+                && Kind::of(records.payload()).unwrap().0 == kind
+            {
+                of_kind.push((offset + bytes - 1) as usize);
+            }
+        }
+        drop(records);
+        assert!(of_kind.len() > 2);
+        of_kind.iter().for_each(|at| content[*at] ^= 1);
+        disk.put(&path, content);
+        let (journal, recovered) = open(&disk);
+        let waited: Vec<_> =
+            written.iter().filter(|(_, is_acked)| !is_acked).map(|(batch, _)| batch).collect();
+        let read = read_all(&journal);
+        assert_eq!(read.len(), waited.len());
+        for ((_, batch), written) in read.iter().zip(waited) {
+            assert_same(batch, written, true);
+        }
+        assert_eq!(recovered.damaged_records, of_kind.len() as u64);
+    }
+}

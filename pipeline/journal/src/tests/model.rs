@@ -115,7 +115,7 @@ impl Model {
             Op::Ack { skip, times } => self.ack(*skip, *times),
             Op::DropOldest => self.drop_oldest(),
             Op::Fail { calls_before, times, fault } => {
-                self.disk.fail(*calls_before, *times, *fault)
+                self.disk.fail(*calls_before, *times, *fault);
             }
             Op::ReadAll => self.read_all(),
             Op::ReadOn { bytes } => self.read_on(*bytes),
