@@ -115,6 +115,11 @@ impl Disk {
         self.ahead
     }
 
+    /// True while what earlier processes left is not settled.
+    pub(super) fn is_recovering(&self) -> bool {
+        self.recovering.is_some()
+    }
+
     /// True while it takes what memory has no room for.
     pub(super) fn takes(&self) -> bool {
         self.journal.is_some() && !self.refusing

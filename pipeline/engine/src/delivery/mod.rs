@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use pipeline_journal::{FileSystem, Os};
 use pipeline_model::Interner;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -32,7 +33,7 @@ use tracing::{error, info};
 
 pub(crate) use queue::DeliveryQueue;
 use shard::{MakeSender, Said, Shard};
-use tend::Tender;
+use tend::{Place, Tender};
 
 /// What the last commit may take beyond the deadline of a shutdown.
 const COMMIT_AFTER_DEADLINE: Duration = Duration::from_secs(2);
@@ -42,12 +43,19 @@ pub(crate) struct DeliveryNode {
     pub(crate) queue: Arc<DeliveryQueue>,
     make: Arc<MakeSender>,
     dir: PathBuf,
+    files: Arc<dyn FileSystem>,
 }
 
 impl DeliveryNode {
     /// `dir` is where a queue on disk is kept.
     pub(crate) fn new(queue: Arc<DeliveryQueue>, make: MakeSender, dir: PathBuf) -> Self {
-        Self { queue, make: Arc::new(make), dir }
+        Self { queue, make: Arc::new(make), dir, files: Arc::new(Os) }
+    }
+
+    /// Keeps its queue on another file system.
+    #[cfg(test)]
+    pub(crate) fn on(self, files: Arc<dyn FileSystem>) -> Self {
+        Self { files, ..self }
     }
 
     /// Takes on what is on disk, and starts the shards in `shards` and everything else in `helpers`.
@@ -57,9 +65,10 @@ impl DeliveryNode {
         helpers: &mut JoinSet<()>,
         interner: &Arc<Interner>,
     ) -> Arc<DeliveryQueue> {
-        let Self { queue, make, dir } = self;
+        let Self { queue, make, dir, files } = self;
         if let Some(settings) = queue.settings.queue.disk.clone() {
-            let mut tender = Tender::new(Arc::clone(&queue), dir, settings, Arc::clone(interner));
+            let place = Place { dir, files, interner: Arc::clone(interner) };
+            let mut tender = Tender::new(Arc::clone(&queue), place, settings);
             tender.open().await;
             helpers.spawn(tender.run());
         }

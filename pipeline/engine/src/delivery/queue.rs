@@ -159,13 +159,19 @@ impl DeliveryQueue {
                 disk.tail.push(entry);
                 None
             }
-            _ => self.admit(state, entry),
+            _ => self.admit(state, entry, None),
         }
     }
 
-    /// Puts `entry`, whose bytes are counted, in its lane; gives the lane whose shard is to be woken.
-    pub(super) fn admit(&self, state: &mut State, entry: Entry) -> Option<usize> {
-        let idx = lane_of(entry.part.batch.source, state.lanes.len());
+    /// Puts `entry`, whose bytes are counted, in `lane` or else that of its source; gives it if its shard is to be woken.
+    pub(super) fn admit(
+        &self,
+        state: &mut State,
+        entry: Entry,
+        lane: Option<usize>,
+    ) -> Option<usize> {
+        let source = entry.part.batch.source;
+        let idx = lane.unwrap_or_else(|| lane_of(source, state.lanes.len()));
         let lane = state.lanes.get_mut(idx)?;
         lane.push(entry).then_some(idx)
     }

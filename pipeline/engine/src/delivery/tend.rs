@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pipeline_component::{DiskSettings, RateLimiter};
-use pipeline_journal::{Chunk, Cursor, Journal, JournalSettings};
+use pipeline_journal::{Chunk, Cursor, FileSystem, Journal, JournalSettings};
 use pipeline_model::Interner;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
@@ -21,15 +21,24 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const CHUNK_MAX: usize = 4 << 20;
 /// Bytes that are written down under one hold of the queue's lock.
 const TAIL_MAX: usize = 1 << 20;
+/// Bytes that may at least wait for a commit.
+const BUFFER_MIN: usize = 1 << 20;
 /// Acknowledgements are made durable this much sooner than batches: what is not is sent twice after a crash.
 const ACK_SHARE: u32 = 4;
+
+/// Where a journal is.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) dir: PathBuf,
+    pub(super) files: Arc<dyn FileSystem>,
+    pub(super) interner: Arc<Interner>,
+}
 
 /// What the task needs.
 pub(super) struct Tender {
     queue: Arc<DeliveryQueue>,
-    dir: PathBuf,
+    place: Place,
     settings: DiskSettings,
-    interner: Arc<Interner>,
     said: RateLimiter,
     last_commit: Instant,
     /// The disk failed: not before then.
@@ -46,17 +55,11 @@ async fn blocking<T: Send + 'static>(
 }
 
 impl Tender {
-    pub(super) fn new(
-        queue: Arc<DeliveryQueue>,
-        dir: PathBuf,
-        settings: DiskSettings,
-        interner: Arc<Interner>,
-    ) -> Self {
+    pub(super) fn new(queue: Arc<DeliveryQueue>, place: Place, settings: DiskSettings) -> Self {
         Self {
             queue,
-            dir,
+            place,
             settings,
-            interner,
             said: RateLimiter::default(),
             last_commit: Instant::now(),
             not_before: None,
@@ -71,12 +74,15 @@ impl Tender {
 
     /// Opens the journal, and takes on what an earlier process left in it. Where that fails it is tried again later.
     pub(super) async fn open(&mut self) {
-        let (dir, interner) = (self.dir.clone(), Arc::clone(&self.interner));
-        let settings = JournalSettings::new(self.settings.bytes_max.get());
-        let opened = blocking(move || Journal::open(&dir, settings, interner)).await;
+        let Place { dir, files, interner } = self.place.clone();
+        let mut settings = JournalSettings::new(self.settings.bytes_max.get());
+        // What waits for a slow disk is memory too.
+        let share = (self.queue.bytes_max() / 2).max(BUFFER_MIN);
+        settings.buffer_bytes_max = settings.buffer_bytes_max.min(share);
+        let opened = blocking(move || Journal::open_on(files, &dir, settings, interner)).await;
         match opened.and_then(|opened| opened.map_err(|failed| failed.to_string())) {
             Ok((journal, found)) => {
-                let (component, dir) = (self.queue.name(), self.dir.display());
+                let (component, dir) = (self.queue.name(), self.place.dir.display());
                 if found.batches > 0 {
                     let points = found.points;
                     info!(component, %dir, points, "found points that were not delivered");
@@ -265,10 +271,12 @@ impl DeliveryQueue {
         let Some(disk) = disk else { return true };
         let entries = disk.read(cursor, chunk, seq, ledger);
         let is_empty = entries.is_empty();
+        // Two earlier processes knew the same series by two ids: only one lane keeps them in order.
+        let lane = disk.is_recovering().then_some(0);
         let mut due = Vec::new();
         for entry in entries {
             state.bytes += entry.bytes;
-            due.extend(self.admit(&mut state, entry));
+            due.extend(self.admit(&mut state, entry, lane));
         }
         self.show(&state);
         drop(state);
@@ -281,7 +289,7 @@ impl DeliveryQueue {
         let mut state = self.lock();
         let Some(tail) = state.disk.as_mut().and_then(Disk::caught_up) else { return };
         for entry in tail {
-            self.admit(&mut state, entry);
+            self.admit(&mut state, entry, None);
         }
         drop(state);
         self.wake_all();

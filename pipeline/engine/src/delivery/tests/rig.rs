@@ -1,7 +1,7 @@
 //! A queue with its shards in front of a backend that does as it is told.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use pipeline_component::{
     RetrySettings, Sender, WhenFull,
 };
 use pipeline_config::ByteSize;
+use pipeline_journal::{FileSystem, Os};
 use pipeline_model::{
     Batch, Group, Interner, Kind, Labels, Mark, Metric, RowId, Shape, ShapeBuilder, Slot, SourceId,
 };
@@ -150,25 +151,30 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) async fn new(settings: Delivery) -> Self {
-        Self::at(settings, PathBuf::new()).await
+        Self::at(settings, PathBuf::new(), Arc::new(Os)).await
     }
 
-    /// With a queue on disk in `dir`.
-    pub(crate) async fn on_disk(mut settings: Delivery, dir: &std::path::Path, max: u64) -> Self {
+    /// With a queue on disk, of `bytes_max`.
+    pub(crate) async fn on_disk(
+        mut settings: Delivery,
+        dir: &Path,
+        bytes_max: u64,
+        files: Arc<dyn FileSystem>,
+    ) -> Self {
         settings.queue.disk = Some(DiskSettings {
-            bytes_max: ByteSize::from_bytes(max),
+            bytes_max: ByteSize::from_bytes(bytes_max),
             commit_interval: Duration::from_millis(100).into(),
             path: None,
         });
-        Self::at(settings, dir.to_owned()).await
+        Self::at(settings, dir.to_owned(), files).await
     }
 
-    async fn at(settings: Delivery, dir: PathBuf) -> Self {
+    async fn at(settings: Delivery, dir: PathBuf, files: Arc<dyn FileSystem>) -> Self {
         let (telemetry, interner) = (Telemetry::default(), Arc::new(Interner::new()));
         let backend = Shared::default();
         let queue = Arc::new(DeliveryQueue::new("exporters.fake", settings, &telemetry));
         let (mut shards, mut helpers) = (JoinSet::new(), JoinSet::new());
-        let node = DeliveryNode::new(queue, Fake::make(&backend), dir);
+        let node = DeliveryNode::new(queue, Fake::make(&backend), dir).on(files);
         let queue = node.start(&mut shards, &mut helpers, &interner).await;
         Self { queue, backend, telemetry, interner, shapes: BTreeMap::new(), shards, helpers }
     }
@@ -200,6 +206,13 @@ impl Rig {
 
     pub(crate) fn got(&self) -> Vec<Got> {
         self.backend.lock().unwrap().got.clone()
+    }
+
+    /// Times of all batches that came, whoever they are of.
+    pub(crate) fn all_times(&self) -> Vec<i64> {
+        let mut times: Vec<i64> = self.got().iter().map(|got| got.time).collect();
+        times.dedup();
+        times
     }
 
     /// Times of the batches that came, in order, once per batch.
