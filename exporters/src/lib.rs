@@ -1,9 +1,11 @@
 //! Exporters: one folder each.
 
 pub mod debug;
+pub mod grafana_cloud;
 pub mod newrelic;
 pub mod otlp;
 pub mod prometheus;
+pub mod remote_write;
 
 use pipeline_component::ExporterFactory;
 
@@ -14,5 +16,7 @@ pub fn factories() -> Vec<ExporterFactory> {
         ExporterFactory::exporter::<debug::Debug>(),
         ExporterFactory::exporter::<otlp::Otlp>(),
         ExporterFactory::exporter::<newrelic::NewRelic>(),
+        ExporterFactory::exporter::<remote_write::RemoteWrite>(),
+        ExporterFactory::exporter::<grafana_cloud::GrafanaCloud>(),
     ]
 }

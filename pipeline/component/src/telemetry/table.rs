@@ -81,6 +81,13 @@ definitions! {
         "Points that an exporter's own steps removed or added before its queue.";
     EXPORTER_RECOVERED = Counter "exporter_recovered_points_total" "{point}" ["component"]
         "Points that an earlier process left on disk and this one took on.";
+    EXPORTER_SERIES = Gauge "exporter_active_series" "{series}" ["component"] "Series that grafana_cloud sends.";
+    EXPORTER_METRIC_SERIES = Gauge "exporter_metric_active_series" "{series}" ["component", "metric"]
+        "Series that grafana_cloud sends, of the metrics that have the most.";
+    EXPORTER_DPM = Gauge "exporter_samples_per_minute" "{sample}/min" ["component"]
+        "Samples that grafana_cloud sent in the last minute: the bill's data points per minute.";
+    EXPORTER_BILLED = Gauge "exporter_billed_series" "{series}" ["component"]
+        "What the bill counts, as far as it can be told from here: active series, or data points per minute where they are more.";
     EXPORTER_DISK_BYTES = Gauge "exporter_disk_bytes" "By" ["component"] "Bytes of an exporter's queue files.";
     EXPORTER_DISK_POINTS = Gauge "exporter_disk_points" "{point}" ["component"]
         "Points that wait on disk alone, for room in memory.";

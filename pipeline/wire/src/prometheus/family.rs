@@ -40,6 +40,16 @@ impl Type {
         })
     }
 
+    /// The type that `metric`'s family has once its deltas are made cumulative.
+    pub(crate) fn of_delta(metric: &Metric) -> Self {
+        match metric.kind {
+            Kind::Sum { monotonic: true, .. } => Self::Counter,
+            Kind::Histogram { .. } | Kind::ExponentialHistogram { .. } => Self::Histogram,
+            Kind::Summary { .. } => Self::Summary,
+            Kind::Gauge | Kind::Sum { .. } => Self::Gauge,
+        }
+    }
+
     /// True when points of `other` can be shown in a family of this type: equal, or both plain numbers whose
     /// difference is only how much their source said about them.
     pub(crate) fn takes(self, other: Self) -> bool {

@@ -10,3 +10,15 @@ pub(crate) mod translate;
 
 pub use escape::Escaping;
 pub use translate::Naming;
+
+use std::borrow::Cow;
+
+use pipeline_model::Series;
+
+/// The name under which a store finds `series`: of a histogram without `_bucket` and the like. `utf8`: it takes any name.
+pub fn stored_name<'a>(series: &Series<'a>, naming: Naming, utf8: bool) -> Cow<'a, str> {
+    let ty =
+        family::Type::of(series.metric).unwrap_or_else(|| family::Type::of_delta(series.metric));
+    let otel = origin::is_otel(series.group, &series.metric.name);
+    translate::stored_name(series.metric, ty, naming, otel, utf8)
+}

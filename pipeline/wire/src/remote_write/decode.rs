@@ -157,9 +157,8 @@ pub fn request(version: Version, bytes: &[u8]) -> Result<Request> {
         check(out.symbols.first().is_some_and(String::is_empty), || {
             "no empty first symbol".into()
         })?;
-        check(out.symbols.iter().skip(1).all(|symbol| !symbol.is_empty()), || {
-            "a second empty symbol".into()
-        })?;
+        let mut known = HashSet::new();
+        check(out.symbols.iter().all(|symbol| known.insert(symbol)), || "a symbol twice".into())?;
     }
     for bytes in series {
         let series = one_series(version, bytes, &out.symbols)?;

@@ -1,5 +1,7 @@
 //! The two versions of the message: `prometheus.WriteRequest` and `io.prometheus.write.v2.Request`.
 
+use foldhash::HashMap;
+
 use super::dictionary::Dictionary;
 use super::put::{bytes, message, number, varint, varint_len};
 use super::sink::Sink;
@@ -133,6 +135,8 @@ pub(super) struct Symbols {
     /// Request and reference of each text.
     of_text: Vec<(u32, u32)>,
     of_label: Vec<Refs>,
+    /// Of texts that are no part of the dictionary: trace ids come once.
+    others: HashMap<String, u32>,
     refs: Vec<u8>,
     message: Vec<u8>,
 }
@@ -147,6 +151,7 @@ impl Symbols {
             self.request = 1;
         }
         self.fields.clear();
+        self.others.clear();
         self.count = 0;
         self.add("");
     }
@@ -172,13 +177,18 @@ impl Symbols {
             Some((request, known)) if *request == self.request => *known,
             _ => {
                 let text = dictionary.text_of(id);
-                let found = if text.is_empty() { 0 } else { self.add(text) };
+                let found = self.other(text).unwrap_or_else(|| self.add(text));
                 if let Some(slot) = self.of_text.get_mut(id as usize) {
                     *slot = (self.request, found);
                 }
                 found
             }
         }
+    }
+
+    /// The reference of a text that is here without the dictionary.
+    fn other(&self, text: &str) -> Option<u32> {
+        if text.is_empty() { Some(0) } else { self.others.get(text).copied() }
     }
 
     #[cold]
@@ -277,11 +287,14 @@ impl Writer for V2<'_> {
         refs: &mut Vec<u8>,
     ) {
         for text in [name, value] {
-            // Trace ids come once: they are no part of the dictionary.
+            let symbols = &mut *self.1;
             let symbol = match dictionary.known(text) {
-                Some(id) if (id as usize) < self.1.of_text.len() => self.1.text(dictionary, id),
-                _ if text.is_empty() => 0,
-                _ => self.1.add(text),
+                Some(id) => symbols.text(dictionary, id),
+                None => symbols.other(text).unwrap_or_else(|| {
+                    let symbol = symbols.add(text);
+                    symbols.others.insert(text.to_owned(), symbol);
+                    symbol
+                }),
             };
             varint(refs, u64::from(symbol));
         }
