@@ -257,7 +257,9 @@ mod tests {
         let mut routes = Routes::new(&Arc::new(config.plan(&section).unwrap()));
         let interner = pipeline_model::Interner::new();
         let mut builder = pipeline_model::ShapeBuilder::new(&interner);
-        (0..300).for_each(|n| drop(builder.group(group(&format!("h{n}"), ""))));
+        for n in 0..300 {
+            builder.group(group(&format!("h{n}"), ""));
+        }
         let shape = builder.finish();
         let mut owners = |addresses: &[&str]| -> Vec<String> {
             routes.replace(places(addresses)).unwrap();

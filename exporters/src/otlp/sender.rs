@@ -46,11 +46,14 @@ struct Request {
     groups: Vec<(usize, u32)>,
 }
 
+/// Rows of one group, by its index in the shape.
+type Piece = (Range<RowId>, u32);
+
 /// What of the last parts was delivered.
 #[derive(Default)]
 struct Done {
     /// By the address of the values, which are held so that nobody else gets it.
-    parts: HashMap<usize, (Arc<Vec<Slot>>, Vec<(Range<RowId>, u32)>)>,
+    parts: HashMap<usize, (Arc<Vec<Slot>>, Vec<Piece>)>,
     /// What backends said of it, not yet told.
     delivered: Delivered,
 }
@@ -78,7 +81,7 @@ impl Done {
     }
 
     /// What of the values of a part was delivered.
-    fn of(&mut self, part: &Part) -> &mut Vec<(Range<RowId>, u32)> {
+    fn of(&mut self, part: &Part) -> &mut Vec<Piece> {
         let values = &part.batch.values;
         let entry = self.parts.entry(Arc::as_ptr(values) as usize);
         &mut entry.or_insert_with(|| (Arc::clone(values), Vec::new())).1
@@ -161,6 +164,9 @@ impl Sender {
 
     /// What is to be sent now.
     fn requests(&mut self, parts: &[Part]) -> Result<Vec<Request>, ExportError> {
+        if self.routes.lanes.len() == 1 {
+            return Ok(vec![self.request(parts, 0, None)?]);
+        }
         // Of each lane: its parts, and which of their groups.
         let mut shares: Vec<Vec<(usize, Vec<bool>)>> = Vec::new();
         shares.resize_with(self.routes.lanes.len(), Vec::new);
@@ -182,23 +188,31 @@ impl Sender {
         let mut requests = Vec::new();
         for (lane, share) in shares.into_iter().enumerate() {
             if !share.is_empty() {
-                requests.push(self.request(parts, lane, &share)?);
+                requests.push(self.request(parts, lane, Some(&share))?);
             }
         }
         Ok(requests)
     }
 
+    /// The request to a lane: its share of the parts, or all of them.
     fn request(
         &mut self,
         parts: &[Part],
         lane: usize,
-        share: &[(usize, Vec<bool>)],
+        share: Option<&[(usize, Vec<bool>)]>,
     ) -> Result<Request, ExportError> {
         let Self { plan, encoder, compressor, wire, .. } = self;
-        let items = share.iter().map(|(at, _)| (&parts[*at].batch, parts[*at].rows.clone()));
-        let encoded = encoder.encode_some(items, |item, group| {
-            share.get(item).and_then(|(_, groups)| groups.get(group as usize)).is_some_and(|is| *is)
-        });
+        let encoded = match share {
+            None => encoder.encode(parts.iter().map(|part| (&part.batch, part.rows.clone()))),
+            Some(share) => {
+                let items =
+                    share.iter().map(|(at, _)| (&parts[*at].batch, parts[*at].rows.clone()));
+                encoder.encode_some(items, |item, group| {
+                    let groups = share.get(item).map(|(_, groups)| groups);
+                    groups.and_then(|groups| groups.get(group as usize)).is_some_and(|is| *is)
+                })
+            }
+        };
         let message = match plan.coding {
             Coding::Identity => encoded.bytes,
             coding => {
@@ -223,7 +237,7 @@ impl Sender {
             frame: Lane::frame(plan, message),
             points: encoded.points,
             left_out: encoded.left_out,
-            groups: share.iter().flat_map(each).collect(),
+            groups: share.unwrap_or_default().iter().flat_map(each).collect(),
         })
     }
 
@@ -282,9 +296,6 @@ impl Sender {
                 self.routes.failed(request.lane);
                 return failures.silent = Some(reason);
             }
-        }
-        if self.routes.lanes.len() == 1 {
-            return;
         }
         for (part, group) in &request.groups {
             self.done.of(&parts[*part]).push((parts[*part].rows.clone(), *group));
