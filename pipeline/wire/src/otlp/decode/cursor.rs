@@ -17,7 +17,7 @@ impl Fault {
     /// With the offset in `body`.
     pub(super) fn locate(self, body: &[u8]) -> ReadError {
         // What lies in a merged copy of scattered parts has no offset.
-        let offset = self.at.checked_sub(body.as_ptr() as usize).unwrap_or(0);
+        let offset = self.at.saturating_sub(body.as_ptr() as usize);
         ReadError::Protobuf { offset: offset.min(body.len()), what: self.what }
     }
 }
@@ -136,9 +136,8 @@ impl<'a> Cursor<'a> {
             return Ok(None);
         }
         let tag = self.varint()?;
-        let number = match u32::try_from(tag >> 3) {
-            Ok(number @ 1..=0x1fff_ffff) => number,
-            _ => return Err(self.fault("field number out of range")),
+        let Ok(number @ 1..=0x1fff_ffff) = u32::try_from(tag >> 3) else {
+            return Err(self.fault("field number out of range"));
         };
         let field = match tag & 7 {
             0 => Field::Varint(self.varint()?),

@@ -264,7 +264,6 @@ impl<'f> Fill<'f> {
                     Form::Int | Form::Double | Form::Exponential => place.form.holds(form),
                     _ => self.known.vocabulary.takes(place.variant, form, bounds),
                 };
-                // A point without a value has no form: it is about the series as it was.
                 if takes || head.no_value() {
                     return Ok(place);
                 }
@@ -290,7 +289,7 @@ impl<'f> Fill<'f> {
             Some(metric) => Ok(metric),
             None => vocabulary.add_metric(decoder, scope, new),
         })?;
-        self.known.admit(decoder, metric, (head.attributes(), number), form, bounds)
+        self.known.admit(decoder, metric, (head, number), form, bounds)
     }
 
     /// The column that takes the point at `place`, with the row marked as filled; `None` when the row has a point

@@ -10,6 +10,7 @@ use pipeline_model::{Batch, Interner, Labels, Resource, RowId};
 
 use super::Reason;
 use super::attributes::{Decoder, Refusal};
+use super::points::Head;
 use super::source::{Row, Source};
 use super::vocabulary::{Form, Variant, Vocabulary};
 
@@ -36,6 +37,15 @@ struct Entry {
     /// Its attributes, in `attributes`.
     at: u32,
     len: u32,
+}
+
+fn series_hash(
+    hasher: &RandomState,
+    vocabulary: &Vocabulary,
+    variant: u32,
+    labels: &Labels,
+) -> u64 {
+    hasher.hash_one((vocabulary.names(variant), labels))
 }
 
 /// See the module.
@@ -182,24 +192,28 @@ impl Known {
         self.ahead = self.entries.get(idx as usize).map_or(0, |entry| entry.next);
     }
 
-    /// Where the series with these attributes is, taken in when it is new. `given` and `bounds` are the point's.
+    /// Where the series of a point is, taken in when it is new. The head of the point comes with the number of its
+    /// field of attributes.
     pub(super) fn admit(
         &mut self,
         decoder: &Decoder<'_>,
         metric: u32,
-        attributes: (&[u8], u32),
+        (head, number): (&Head<'_>, u32),
         given: Form,
         bounds: &[u8],
     ) -> Result<Place, Refusal> {
-        let (raw, number) = attributes;
+        let raw = head.attributes();
         let labels = decoder.labels(raw, number)?;
-        let known = self
-            .vocabulary
-            .variants_for(metric, given, bounds)
-            .find_map(|variant| self.find_row(variant, &labels));
+        let row = |variant| self.find_row(variant, &labels);
+        let known = if head.no_value() {
+            // It has no form: it is about the series as it was.
+            self.vocabulary.variants_of(metric).find_map(|(variant, _)| row(variant))
+        } else {
+            self.vocabulary.variants_for(metric, given, bounds).find_map(row)
+        };
         let place = match known {
             Some(place) => place,
-            None => self.add_row(decoder, metric, given, bounds, labels)?,
+            None => self.add_row(decoder, metric, given, bounds, &labels)?,
         };
         self.remember(decoder, metric, raw, place);
         Ok(place)
@@ -207,7 +221,7 @@ impl Known {
 
     /// The row of `variant` with these labels.
     fn find_row(&self, variant: u32, labels: &Labels) -> Option<Place> {
-        let hash = self.series_hash(variant, labels)?;
+        let hash = self.series_hash(variant, labels);
         let found = self.by_series.find(hash, |at| {
             self.row(*at).is_some_and(|row| row.variant == variant && row.labels == *labels)
         });
@@ -225,8 +239,8 @@ impl Known {
         Some(Place { variant: known.variant, row, slot: known.slot, source, form })
     }
 
-    fn series_hash(&self, variant: u32, labels: &Labels) -> Option<u64> {
-        Some(self.hasher.hash_one((self.vocabulary.names(variant)?, labels)))
+    fn series_hash(&self, variant: u32, labels: &Labels) -> u64 {
+        series_hash(&self.hasher, &self.vocabulary, variant, labels)
     }
 
     /// A source with room for `slots` more slots.
@@ -251,7 +265,7 @@ impl Known {
         metric: u32,
         given: Form,
         bounds: &[u8],
-        labels: Labels,
+        labels: &Labels,
     ) -> Result<Place, Refusal> {
         if self.series() >= decoder.settings.series_max {
             return Err(Reason::Series.into());
@@ -276,18 +290,15 @@ impl Known {
         };
         let slot = at.slots;
         let row = at.push(Row { variant, slot, labels: labels.clone() }, slots);
-        self.supersede(variant, &labels);
+        self.supersede(variant, labels);
         self.enlist((source, row));
         Ok(Place { variant, row, slot, source, form })
     }
 
     /// Ends the series with the name and labels of a new one: its kind, form or bounds have changed.
     fn supersede(&mut self, variant: u32, labels: &Labels) {
-        let (Some(hash), names) =
-            (self.series_hash(variant, labels), self.vocabulary.names(variant))
-        else {
-            return;
-        };
+        let hash = self.series_hash(variant, labels);
+        let names = self.vocabulary.names(variant);
         let is = |at: &&(u16, RowId)| {
             self.row(**at).is_some_and(|row| {
                 row.labels == *labels && self.vocabulary.names(row.variant) == names
@@ -305,7 +316,7 @@ impl Known {
         let (sources, vocabulary, hasher) = (&self.sources, &self.vocabulary, &self.hasher);
         let hash_of = |(source, row): &(u16, RowId)| {
             let row = sources.get(usize::from(*source)).and_then(|s| s.rows.get(*row as usize));
-            row.map_or(0, |row| hasher.hash_one((vocabulary.names(row.variant), &row.labels)))
+            row.map_or(0, |row| series_hash(hasher, vocabulary, row.variant, &row.labels))
         };
         self.by_series.insert_unique(hash_of(&at), at, hash_of);
     }

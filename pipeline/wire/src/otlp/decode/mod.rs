@@ -200,7 +200,10 @@ impl MetricsReader {
     ) -> Result<(), Fault> {
         // Stable: what one resource has in several parts stays in order.
         parts.sort_by(|a, b| a.hash.cmp(&b.hash).then_with(|| a.identity().cmp(&b.identity())));
-        for of_one in parts.chunk_by(|a, b| a.identity() == b.identity()) {
+        let mut resources: Vec<&[Part<'_>]> =
+            parts.chunk_by(|a, b| a.identity() == b.identity()).collect();
+        resources.sort_by_key(|of_one| of_one.first().map(|part| part.message.as_ptr()));
+        for of_one in resources {
             self.resource(of_one, received, stats, out)?;
         }
         parts.clear();
@@ -217,11 +220,12 @@ impl MetricsReader {
     ) -> Result<(), Fault> {
         let Some(first) = parts.first() else { return Ok(()) };
         let (raw, schema) = first.identity();
-        let hash_of = |known: &Box<Known>| self.hasher.hash_one(known.identity());
+        let hasher = &self.hasher;
         // The high bits: tables use the others.
         let shard = self.shards.get((first.hash >> 60) as usize % SHARDS);
         let Some(mut shard) = shard.map(lock) else { return Ok(()) };
-        match shard.entry(first.hash, |known| known.is(raw, schema), hash_of) {
+        let hash_of = |known: &_| hasher.hash_one(Known::identity(known));
+        match shard.entry(first.hash, |known| known.is(raw, schema), |known| hash_of(known)) {
             Entry::Occupied(mut known) => {
                 let read = self.fill(known.get_mut(), parts, received, stats, out);
                 if let Err(Unfinished::Mistake(_)) = read {

@@ -313,7 +313,7 @@ impl Vocabulary {
     }
 
     /// The variants of `metric`, newest first.
-    fn variants_of(&self, metric: u32) -> impl Iterator<Item = (u32, &Variant)> {
+    pub(super) fn variants_of(&self, metric: u32) -> impl Iterator<Item = (u32, &Variant)> {
         let mut at = self.metrics.get(metric as usize).and_then(|known| known.variant);
         std::iter::from_fn(move || {
             let idx = at?;

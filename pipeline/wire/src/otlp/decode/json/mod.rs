@@ -139,11 +139,13 @@ impl Value<'_> {
         self.field.repeated && !self.item
     }
 
-    fn put<E: Error>(self, token: Token<'_>) -> Result<(), E> {
+    fn put<E: Error>(self, token: &Token<'_>) -> Result<(), E> {
         if self.is_list() {
-            return Err(self.wrong(&token));
+            return Err(self.wrong(token));
         }
-        let Some(scalar) = scalar(self.field.of, &token) else { return Err(self.wrong(&token)) };
+        let Some(scalar) = scalar(self.field.of, token) else {
+            return Err(self.wrong(token));
+        };
         let packed = self.field.repeated;
         let tag = |wire: u64, out: &mut Vec<u8>| {
             if !packed {
@@ -170,7 +172,9 @@ impl Value<'_> {
     }
 
     fn wrong<E: Error>(&self, found: &Token<'_>) -> E {
-        E::custom(format_args!("{} is not a {found:?}", self.field.name))
+        let (name, expected) = (self.field.name, self.field.of.name());
+        let list = if self.is_list() { "a list of " } else { "" };
+        E::custom(format_args!("{name}: expected {list}{expected}, found {found}"))
     }
 }
 
@@ -183,27 +187,27 @@ impl<'de> Visitor<'de> for Value<'_> {
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
         // Null is the same as no field; in a list it is nothing that could be left out.
-        if self.item { Err(E::custom("null in a list")) } else { Ok(()) }
+        if self.item { Err(self.wrong(&Token::Null)) } else { Ok(()) }
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
-        self.put(Token::Bool(value))
+        self.put(&Token::Bool(value))
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
-        self.put(Token::Integer(value.into()))
+        self.put(&Token::Integer(value.into()))
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
-        self.put(Token::Integer(value.into()))
+        self.put(&Token::Integer(value.into()))
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
-        self.put(Token::Double(value))
+        self.put(&Token::Double(value))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
-        self.put(Token::Text(value))
+        self.put(&Token::Text(value))
     }
 
     fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<(), M::Error> {
@@ -211,13 +215,13 @@ impl<'de> Visitor<'de> for Value<'_> {
             Type::Message(fields) if !self.is_list() => {
                 delimited(self.field.number, self.out, |out| Object { fields, out }.visit_map(map))
             }
-            _ => Err(M::Error::custom(format_args!("{} is not an object", self.field.name))),
+            _ => Err(self.wrong(&Token::Object)),
         }
     }
 
     fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<(), S::Error> {
         if !self.is_list() {
-            return Err(S::Error::custom(format_args!("{} is not a list", self.field.name)));
+            return Err(self.wrong(&Token::List));
         }
         let field = self.field;
         let mut items = |out: &mut Vec<u8>| {
@@ -232,13 +236,29 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 }
 
-/// A value of JSON that is neither object, list nor null.
-#[derive(Debug)]
+/// A value of JSON.
 enum Token<'t> {
     Bool(bool),
     Integer(i128),
     Double(f64),
     Text(&'t str),
+    Null,
+    List,
+    Object,
+}
+
+impl fmt::Display for Token<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Integer(value) => write!(f, "{value}"),
+            Self::Double(value) => write!(f, "{value}"),
+            Self::Text(_) => f.write_str("a text"),
+            Self::Null => f.write_str("null"),
+            Self::List => f.write_str("a list"),
+            Self::Object => f.write_str("an object"),
+        }
+    }
 }
 
 /// A value of protobuf.
@@ -295,7 +315,7 @@ fn integer(token: &Token<'_>) -> Option<i128> {
         Token::Integer(value) => Some(*value),
         Token::Double(value) => whole(*value),
         Token::Text(text) => text.parse().ok().or_else(|| whole(number(text)?)),
-        Token::Bool(_) => None,
+        _ => None,
     }
 }
 
@@ -307,7 +327,7 @@ fn double(token: &Token<'_>) -> Option<f64> {
         Token::Text("Infinity") => Some(f64::INFINITY),
         Token::Text("-Infinity") => Some(f64::NEG_INFINITY),
         Token::Text(text) => number(text),
-        Token::Bool(_) => None,
+        _ => None,
     }
 }
 

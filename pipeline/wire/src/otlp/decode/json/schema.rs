@@ -23,6 +23,23 @@ pub(super) enum Type {
 }
 
 impl Type {
+    /// For messages to people.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Message(_) => "an object",
+            Self::Text => "a text",
+            Self::Bytes => "base64",
+            Self::Id => "hex digits",
+            Self::Bool => "true or false",
+            Self::Double => "a number",
+            Self::Fixed64 | Self::Uint64 => "an integer from 0 to 2^64 - 1",
+            Self::Sfixed64 | Self::Int64 => "an integer of 64 bits",
+            Self::Uint32 => "an integer from 0 to 2^32 - 1",
+            Self::Sint32 => "an integer of 32 bits",
+            Self::Enum => "the number of an enum",
+        }
+    }
+
     /// True when a repeated field of this type is packed.
     pub(super) fn is_packed(self) -> bool {
         !matches!(self, Self::Message(_) | Self::Text | Self::Bytes | Self::Id)
