@@ -145,7 +145,7 @@ impl Prometheus {
             .await
             .map_err(|error| start_error(&error))?;
         let address = bound.address().clone();
-        _ = self.address.set(address.clone());
+        self.address.set(address.clone()).unwrap_or_default();
         info!(component = %self.name, %address, path = %self.config.path, "listening");
         if !address.is_local() && !self.site.has_tokens() {
             warn!(component = %self.name, %address, "everybody who reaches this address can read all metrics; set `tokens`");
