@@ -299,6 +299,11 @@ impl Rig {
     pub(crate) async fn kill(&mut self) {
         self.shards.shutdown().await;
         self.helpers.shutdown().await;
+        // A commit that had begun ends on its own thread; a process takes its threads with it.
+        let journal = self.queue.lock().disk.as_ref().and_then(|disk| disk.journal.clone());
+        while journal.as_ref().is_some_and(|journal| Arc::strong_count(journal) > 2) {
+            tokio::task::spawn_blocking(std::thread::yield_now).await.unwrap();
+        }
     }
 }
 
