@@ -1,4 +1,5 @@
-//! In the steady state a page costs a fixed handful of allocations, however many samples it has.
+//! In the steady state a page costs a fixed handful of allocations, however many samples it has, and so does an OTLP
+//! request.
 
 #![expect(clippy::unwrap_used, reason = "a test, helpers included")]
 
@@ -7,8 +8,18 @@ use std::cell::Cell;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use opentelemetry_proto::tonic::metrics::v1::{
+    Gauge, Metric as OtlpMetric, NumberDataPoint, ResourceMetrics, ScopeMetrics,
+};
 use pipeline_model::{Group, Interner, Kind, Labels, Metric};
+use pipeline_wire::otlp::{MetricsReader, ReadSettings};
 use pipeline_wire::scrape::{Layouts, PageFormat, PagePath, PageReader, PageSettings};
+use prost::Message;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -93,4 +104,49 @@ fn none_per_sample() {
     let (small, large) = (allocations(2), allocations(200));
     assert_eq!(small, large, "52 and 5200 samples");
     assert!(large <= 2, "{large} allocations a page");
+}
+
+/// A request of `series` gauges.
+fn request(series: usize, moment: u64) -> Vec<u8> {
+    let point = |idx: usize| NumberDataPoint {
+        attributes: vec![KeyValue {
+            key: "engine".into(),
+            value: Some(AnyValue { value: Some(Value::StringValue(idx.to_string())) }),
+            ..KeyValue::default()
+        }],
+        time_unix_nano: moment,
+        value: Some(Number::AsInt(moment.cast_signed())),
+        ..NumberDataPoint::default()
+    };
+    let metric = |name: usize| OtlpMetric {
+        name: format!("m{name}"),
+        data: Some(Data::Gauge(Gauge { data_points: (0..10).map(point).collect() })),
+        ..OtlpMetric::default()
+    };
+    let metrics = (0..series / 10).map(metric).collect();
+    let scope = ScopeMetrics { metrics, ..ScopeMetrics::default() };
+    let one = ResourceMetrics { scope_metrics: vec![scope], ..ResourceMetrics::default() };
+    ExportMetricsServiceRequest { resource_metrics: vec![one] }.encode_to_vec()
+}
+
+/// Allocations of one more request of known series.
+fn allocations_of_request(series: usize) -> usize {
+    let reader = MetricsReader::new(ReadSettings::default(), Arc::new(Interner::new()));
+    let mut out = Vec::with_capacity(8);
+    for moment in 1..3 {
+        reader.read(&request(series, moment), 9, &mut out).unwrap();
+    }
+    let body = request(series, 3);
+    let before = ALLOCATIONS.with(Cell::get);
+    let stats = reader.read(&body, 9, &mut out).unwrap();
+    let count = ALLOCATIONS.with(Cell::get) - before;
+    assert_eq!((stats.points, stats.rejected), (series as u64, 0));
+    count
+}
+
+#[test]
+fn none_per_point() {
+    let (small, large) = (allocations_of_request(10), allocations_of_request(2000));
+    assert_eq!(small, large, "10 and 2000 points");
+    assert!(large <= 4, "{large} allocations a request");
 }

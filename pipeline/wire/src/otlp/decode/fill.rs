@@ -11,7 +11,23 @@ use super::points::{
 };
 use super::source::Column;
 use super::vocabulary::{Data, Form, MetricHead};
-use super::{ReadStats, Reason, write};
+use super::{ReadStats, Reason, late, write};
+
+/// A request while it is being read.
+#[derive(Debug)]
+pub(super) struct Request {
+    /// Unix nanoseconds.
+    pub(super) received: i64,
+    pub(super) stats: ReadStats,
+    /// Slots that batches of further times may still take.
+    pub(super) late_slots: usize,
+}
+
+impl Request {
+    pub(super) fn new(received: i64) -> Self {
+        Self { received, stats: ReadStats::default(), late_slots: late::SLOTS_MAX }
+    }
+}
 
 /// One part of a request that is introduced once: a scope, a metric.
 #[derive(Clone, Copy, Debug)]
@@ -40,9 +56,7 @@ struct Under<'s, 'a, 'm> {
 pub(super) struct Fill<'f> {
     pub(super) known: &'f mut Known,
     pub(super) decoder: Decoder<'f>,
-    pub(super) stats: &'f mut ReadStats,
-    /// Unix nanoseconds.
-    pub(super) received: i64,
+    pub(super) request: &'f mut Request,
     /// The latest time a point may have.
     latest: i64,
     pub(super) late: Late,
@@ -56,16 +70,15 @@ impl<'f> Fill<'f> {
     pub(super) fn new(
         known: &'f mut Known,
         decoder: Decoder<'f>,
-        stats: &'f mut ReadStats,
-        received: i64,
+        request: &'f mut Request,
     ) -> Self {
+        let received = request.received;
         known.begin(received);
         let ahead = i64::try_from(decoder.settings.future_max.as_nanos()).unwrap_or(i64::MAX);
         Self {
             known,
             decoder,
-            stats,
-            received,
+            request,
             latest: received.saturating_add(ahead),
             late: Late::default(),
             quantiles: Vec::new(),
@@ -122,8 +135,8 @@ impl<'f> Fill<'f> {
             Err(reason) => {
                 // A metric without any kind of data that we know counts as one point.
                 let points = if parts.number == 0 { 1 } else { points(body)? };
-                self.stats.points += points;
-                self.stats.reject(reason, points);
+                self.request.stats.points += points;
+                self.request.stats.reject(reason, points);
                 return Ok(());
             }
         };
@@ -144,10 +157,10 @@ impl<'f> Fill<'f> {
         while let Some(field) = cursor.next()? {
             match field {
                 (1, Field::Bytes(point)) => {
-                    self.stats.points += 1;
+                    self.request.stats.points += 1;
                     match self.point(&mut metric, point) {
                         Ok(()) => {}
-                        Err(Refusal::Reject(reason)) => self.stats.reject(reason, 1),
+                        Err(Refusal::Reject(reason)) => self.request.stats.reject(reason, 1),
                         Err(Refusal::Fault(fault)) => return Err(fault),
                     }
                 }
@@ -245,7 +258,7 @@ impl<'f> Fill<'f> {
         if time > self.latest {
             return Err(Reason::Time.into());
         }
-        Ok(Moment { time: if time == 0 { self.received } else { time }, start })
+        Ok(Moment { time: if time == 0 { self.request.received } else { time }, start })
     }
 
     /// Where a point goes. `head` comes with the number of its field of attributes.
@@ -306,7 +319,7 @@ impl<'f> Fill<'f> {
         let seen = source.seen.get_mut(place.row as usize)?;
         if *seen == self.known.request {
             if !self.late.push(data, place, moment, message) {
-                self.stats.reject(Reason::Times, 1);
+                self.request.stats.reject(Reason::Times, 1);
             }
             return None;
         }

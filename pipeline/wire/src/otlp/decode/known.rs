@@ -39,6 +39,18 @@ struct Entry {
     len: u32,
 }
 
+/// What a sweep has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Swept {
+    Nothing,
+    /// Some series.
+    Series {
+        released: usize,
+    },
+    /// The resource.
+    All,
+}
+
 fn series_hash(
     hasher: &RandomState,
     vocabulary: &Vocabulary,
@@ -359,28 +371,30 @@ impl Known {
         idx
     }
 
-    /// Ends what was silent for `idle` nanoseconds: single series, or all of it, and then true.
+    /// Ends what was silent for `idle` nanoseconds: single series, or all of it.
     pub(super) fn sweep(
         &mut self,
         interner: &Interner,
         idle: i64,
         now: i64,
         out: &mut Vec<Batch>,
-    ) -> bool {
+    ) -> Swept {
         if now.saturating_sub(self.received) >= idle {
             out.extend(self.sources.iter().map(|source| source.end(now)));
-            return true;
+            return Swept::All;
         }
         let (request, since) = self.silent_since;
         if now.saturating_sub(since) < idle {
-            return false;
+            return Swept::Nothing;
         }
         self.silent_since = (self.request, now);
         let is_silent = |source: &Source| source.seen.iter().any(|seen| *seen <= request);
-        if self.sources.iter().any(is_silent) {
-            self.forget(interner, request, now, out);
+        if !self.sources.iter().any(is_silent) {
+            return Swept::Nothing;
         }
-        false
+        let before = self.bytes();
+        self.forget(interner, request, now, out);
+        Swept::Series { released: before.saturating_sub(self.bytes()) }
     }
 
     /// Forgets the rows that no request after number `request` had.

@@ -13,10 +13,10 @@ use super::source::{Column, Source};
 use super::vocabulary::Data;
 use super::{Reason, write};
 
-/// Points put aside in one request of a resource.
+/// Points of one resource put aside in one request.
 const POINTS_MAX: usize = 1 << 20;
-/// Slots of all further batches of one request of a resource: 32 MiB.
-const SLOTS_MAX: usize = 4 << 20;
+/// Slots of all further batches of one request: 32 MiB. A few bytes of one point cost a column of its source.
+pub(super) const SLOTS_MAX: usize = 4 << 20;
 
 /// When a point was made, and what it counts from, Unix nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +77,7 @@ struct Layers {
 }
 
 impl Layers {
-    /// `points` are in order of row and time, those of one row and time in that of the request; `time_of` is that
+    /// Up to `layers_max` before and as many after. `points` are in order of row and time, those of one row and time in that of the request; `time_of` is that
     /// of a row in the main batch.
     fn new(points: &[Aside], time_of: impl Fn(RowId) -> i64, layers_max: usize) -> Self {
         let mut layers = Self::default();
@@ -141,17 +141,20 @@ impl Fill<'_> {
             let from = late.points.partition_point(|point| of_source(point) == Ordering::Less);
             let to = late.points.partition_point(|point| of_source(point) != Ordering::Greater);
             let points = late.points.get(from..to).unwrap_or_default();
-            let layers_max = SLOTS_MAX / (source.slots as usize).max(1);
+            let slots = (source.slots as usize).max(1);
+            let layers_max = self.request.late_slots / slots;
             let layers = match &source.column {
                 Some(column) => Layers::new(points, |row| column.time_of(row), layers_max),
                 None => Layers::default(),
             };
-            self.stats.reject(Reason::Duplicate, layers.duplicates);
-            self.stats.reject(Reason::Times, layers.too_many);
+            let taken = slots * (layers.before.len() + layers.after.len());
+            self.request.late_slots = self.request.late_slots.saturating_sub(taken);
+            self.request.stats.reject(Reason::Duplicate, layers.duplicates);
+            self.request.stats.reject(Reason::Times, layers.too_many);
             for layer in layers.before.iter().rev() {
                 out.push(batch(source, layer)?);
             }
-            out.extend(source.close(self.known.request, self.received));
+            out.extend(source.close(self.known.request, self.request.received));
             for layer in &layers.after {
                 out.push(batch(source, layer)?);
             }

@@ -16,8 +16,8 @@ use pipeline_model::{Batch, Interner};
 
 use attributes::{Decoder, Refusal};
 use cursor::{Cursor, Fault, Field, Run};
-use fill::Fill;
-use known::Known;
+use fill::{Fill, Request};
+use known::{Known, Swept};
 use late::Unfinished;
 
 mod attributes;
@@ -129,13 +129,16 @@ impl MetricsReader {
     pub fn sweep(&self, idle: Duration, now: i64, out: &mut Vec<Batch>) {
         let idle = i64::try_from(idle.as_nanos()).unwrap_or(i64::MAX);
         for shard in &self.shards {
-            lock(shard).retain(|known| {
-                let before = known.bytes();
-                let ended = known.sweep(&self.interner, idle, now, out);
-                let after = if ended { 0 } else { known.bytes() };
-                self.release(before.saturating_sub(after));
-                self.resources.fetch_sub(usize::from(ended), Relaxed);
-                !ended
+            lock(shard).retain(|known| match known.sweep(&self.interner, idle, now, out) {
+                Swept::Nothing => true,
+                Swept::Series { released } => {
+                    self.release(released);
+                    true
+                }
+                Swept::All => {
+                    self.forget(known);
+                    false
+                }
             });
         }
     }
@@ -155,7 +158,7 @@ impl MetricsReader {
     }
 
     fn walk(&self, body: &[u8], received: i64, out: &mut Vec<Batch>) -> Result<ReadStats, Fault> {
-        let mut stats = ReadStats::default();
+        let mut request = Request::new(received);
         let mut parts = Vec::new();
         let mut cursor = Cursor::new(body);
         while let Some(field) = cursor.next()? {
@@ -165,11 +168,11 @@ impl MetricsReader {
                 _ => {}
             }
             if parts.len() >= PARTS_MAX {
-                self.parts(&mut parts, received, &mut stats, out)?;
+                self.parts(&mut parts, &mut request, out)?;
             }
         }
-        self.parts(&mut parts, received, &mut stats, out)?;
-        Ok(stats)
+        self.parts(&mut parts, &mut request, out)?;
+        Ok(request.stats)
     }
 
     fn part<'a>(&self, message: &'a [u8]) -> Result<Part<'a>, Fault> {
@@ -194,8 +197,7 @@ impl MetricsReader {
     fn parts(
         &self,
         parts: &mut Vec<Part<'_>>,
-        received: i64,
-        stats: &mut ReadStats,
+        request: &mut Request,
         out: &mut Vec<Batch>,
     ) -> Result<(), Fault> {
         // Stable: what one resource has in several parts stays in order.
@@ -204,7 +206,7 @@ impl MetricsReader {
             parts.chunk_by(|a, b| a.identity() == b.identity()).collect();
         resources.sort_by_key(|of_one| of_one.first().map(|part| part.message.as_ptr()));
         for of_one in resources {
-            self.resource(of_one, received, stats, out)?;
+            self.resource(of_one, request, out)?;
         }
         parts.clear();
         Ok(())
@@ -214,8 +216,7 @@ impl MetricsReader {
     fn resource(
         &self,
         parts: &[Part<'_>],
-        received: i64,
-        stats: &mut ReadStats,
+        request: &mut Request,
         out: &mut Vec<Batch>,
     ) -> Result<(), Fault> {
         let Some(first) = parts.first() else { return Ok(()) };
@@ -227,7 +228,7 @@ impl MetricsReader {
         let hash_of = |known: &_| hasher.hash_one(Known::identity(known));
         match shard.entry(first.hash, |known| known.is(raw, schema), |known| hash_of(known)) {
             Entry::Occupied(mut known) => {
-                let read = self.fill(known.get_mut(), parts, received, stats, out);
+                let read = self.fill(known.get_mut(), parts, request, out);
                 if let Err(Unfinished::Mistake(_)) = read {
                     let (known, _) = known.remove();
                     self.forget(&known);
@@ -241,12 +242,12 @@ impl MetricsReader {
                     Err(Refusal::Reject(reason)) => {
                         let points = parts.iter().map(|part| fill::all_points(part.message));
                         let points = points.sum::<Result<u64, Fault>>()?;
-                        stats.points += points;
-                        stats.reject(reason, points);
+                        request.stats.points += points;
+                        request.stats.reject(reason, points);
                         return Ok(());
                     }
                 };
-                let read = self.fill(&mut known, parts, received, stats, out);
+                let read = self.fill(&mut known, parts, request, out);
                 if read.is_ok() && known.series() > 0 {
                     place.insert(known);
                 } else {
@@ -284,11 +285,10 @@ impl MetricsReader {
         &self,
         known: &mut Known,
         parts: &[Part<'_>],
-        received: i64,
-        stats: &mut ReadStats,
+        request: &mut Request,
         out: &mut Vec<Batch>,
     ) -> Result<(), Unfinished> {
-        let mut fill = Fill::new(known, self.decoder(), stats, received);
+        let mut fill = Fill::new(known, self.decoder(), request);
         let walked = parts.iter().try_for_each(|part| fill.resource_metrics(part.message));
         // After a fault too: shapes must go on from what the walk has taken in.
         let finished = fill.finish(out);

@@ -481,3 +481,18 @@ fn fields_in_any_order_and_unknown_ones() {
     }
     assert_eq!(reader.stats().series, 1);
 }
+
+#[test]
+fn times_cost_no_more_memory_than_allowed() {
+    // One series of a wide source has very many times: each would be a column of the whole source.
+    let bounds: Vec<f64> = (0..4096).map(f64::from).collect();
+    let counts = vec![0; bounds.len() + 1];
+    let wide = (0..7).map(|idx| histogram(&[("a", &idx.to_string())], &counts, &bounds)).collect();
+    let many = (0..2000).map(|s| point(&[], T + s, Number::AsInt(1))).collect();
+    let (batches, stats) = read(&reader(), &body(vec![cumulative(wide), gauge("g", many)]));
+    let slots = batches.iter().map(|batch| batch.values.len()).sum::<usize>();
+    assert!(slots <= (4 << 20) + 2 * 28_700, "{slots}");
+    assert_eq!(rejected(&stats), format!("too_many_times {}", stats.rejected));
+    assert_eq!(batches.iter().map(Batch::points).sum::<usize>() as u64, 2007 - stats.rejected);
+    assert!((1000..2000).contains(&stats.rejected), "{}", stats.rejected);
+}
