@@ -40,7 +40,8 @@ pub(crate) struct Sender {
     message: Vec<u8>,
     /// How often the parts at hand were sent in vain.
     attempts: u64,
-    metadata_sent: Option<Instant>,
+    /// When metadata of all metrics were sent, and of how many they have been since.
+    metadata: (Option<Instant>, usize),
     teller: Option<Teller>,
 }
 
@@ -53,7 +54,7 @@ impl Sender {
             body: Vec::new(),
             message: Vec::new(),
             attempts: 0,
-            metadata_sent: None,
+            metadata: (None, 0),
             teller: plan.report.as_ref().map(Teller::new),
             plan: Arc::clone(plan),
         }
@@ -155,18 +156,25 @@ impl Sender {
         }
     }
 
-    /// Says now and then what is known of metrics. It is said again later, so a failure is of no matter.
+    /// Says now and then what is known of metrics, and of new ones at once. It is said again later, so a failure is of no
+    /// matter.
     async fn metadata(&mut self) {
         let every = self.plan.metadata_interval;
-        let due = self.metadata_sent.is_none_or(|sent| sent.elapsed() >= every);
-        if every.is_zero() || !due || self.plan.dialect.version() == Version::V2 {
+        if every.is_zero() || self.plan.dialect.version() == Version::V2 {
             return;
         }
-        self.metadata_sent = Some(Instant::now());
+        let (sent, mut known) = self.metadata;
+        let families = self.encoder.families();
+        if families < known || sent.is_none_or(|sent| sent.elapsed() >= every) {
+            known = 0;
+        }
+        if families == known {
+            return;
+        }
+        let sent = if known == 0 { Some(Instant::now()) } else { sent };
+        self.metadata = (sent, families);
         self.message.clear();
-        if self.encoder.metadata(!self.plan.zstd, &mut self.message) == 0 {
-            return;
-        }
+        self.encoder.metadata(known, !self.plan.zstd, &mut self.message);
         match self.post(Version::V1, Written::default()).await {
             Ok(Meaning::Taken { .. }) => {}
             other => debug!(?other, "metadata were not taken"),

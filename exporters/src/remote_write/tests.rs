@@ -347,6 +347,16 @@ fn version_1_tells_of_metrics_in_a_request_of_its_own() {
     let told: Vec<_> = got[1].metadata.iter().map(|one| (one.name.as_str(), one.ty)).collect();
     assert_eq!(told, [("hits_total", 1), ("depth", 2), ("wait_seconds", 3)]);
     assert_eq!(got[1].metadata[0].help, "Help.");
+    let interner = Interner::new();
+    let mut builder = ShapeBuilder::new(&interner);
+    let group = builder.group(Group::default());
+    let metric = Arc::new(Metric::new("new", "", "", Kind::Gauge));
+    builder.push(group, &metric, &Labels::empty()).expect("new");
+    let values = vec![Slot::double(1.0)];
+    let new = Batch::new(SourceId::next(), builder.finish(), 1_700_000_000_000_000_000, values);
+    assert_eq!(bench.send(&[Part::whole(new)]), Ok(DONE));
+    let last = store.got().pop().expect("a request").request();
+    assert_eq!(last.metadata.len(), 1, "what is new is told at once");
 }
 
 #[test]

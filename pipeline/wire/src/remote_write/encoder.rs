@@ -122,17 +122,20 @@ impl Encoder {
         self.state.commit();
     }
 
-    /// Appends what is known of all metrics to `out`: a request of the first version that has metadata alone. The second
-    /// version says it with every series. Returns of how many metrics; without any, nothing is appended.
-    pub fn metadata(&mut self, snappy: bool, out: &mut Vec<u8>) -> usize {
+    /// Metrics that [`Encoder::metadata`] can tell of. Fewer than before: they are counted anew.
+    pub fn families(&self) -> usize {
+        self.state.dictionary.families().len()
+    }
+
+    /// Appends what is known of metrics, without the first `known` of them, to `out`: a request of the first version that
+    /// has metadata alone. The second version says it with every series. Without any, nothing is appended.
+    pub fn metadata(&mut self, known: usize, snappy: bool, out: &mut Vec<u8>) {
         let dictionary = &self.state.dictionary;
-        let families = dictionary.families().len();
-        if families > 0 {
+        if let Some(families @ [_, ..]) = dictionary.families().get(known..) {
             self.sink.begin(snappy);
-            metadata(&mut self.sink, dictionary);
+            metadata(&mut self.sink, dictionary, families);
             self.sink.end(&[], out);
         }
-        families
     }
 
     /// Series that are sent now, by the name of their metric, in no order; a name comes once per row.
@@ -326,6 +329,7 @@ impl State {
         for (info, ids) in &mut source.infos {
             let claimed = self.infos.claim(&info.key, id);
             source.info_ms = source.info_ms.max(claimed.unwrap_or(NEVER));
+            source.info_due |= ask && claimed.is_some();
             *ids = claimed.map(|_| maker.info_ids(info));
             refused |= ids.is_none();
         }
@@ -364,7 +368,7 @@ impl State {
                 let gone = old.of(*of).iter().filter(|one| !stay.contains(&old.identity(one)));
                 if last != NEVER {
                     let ms = ms.max(last.saturating_add(1));
-                    next.floor = next.floor.max(ms);
+                    next.ended_ms = next.ended_ms.max(ms);
                     gone.for_each(|one| run.stale(old, *of, one, ms));
                 }
             }

@@ -84,13 +84,13 @@ impl Moment {
         }
     }
 
-    /// Appends field 2 of a series: one `Sample`.
+    /// Appends field 2 of a series: one `Sample`. `zero`: it says its value even where that is nothing, which protobuf
+    /// leaves out; messages of one layout are worth more to Snappy than nine bytes.
     #[inline]
-    pub(super) fn sample(&self, out: &mut Vec<u8>, bits: u64) {
+    pub(super) fn sample(&self, out: &mut Vec<u8>, bits: u64, zero: bool) {
         let mut sample = [0u8; 40];
         sample[0] = 0x12;
-        // Protobuf leaves out what is zero.
-        let value = if bits == 0 {
+        let value = if bits == 0 && !zero {
             0
         } else {
             sample[2] = 0x09;

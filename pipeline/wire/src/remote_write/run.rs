@@ -66,7 +66,7 @@ impl<W: Writer> Run<'_, W> {
     pub(super) fn number(&mut self, ids: &[u32], family: u32, ms: i64, bits: u64) {
         self.scratch.moment.set(ms, 0);
         self.scratch.body.clear();
-        self.scratch.moment.sample(&mut self.scratch.body, bits);
+        self.scratch.moment.sample(&mut self.scratch.body, bits, W::STARTS);
         let bytes = self.dictionary.fields_len(ids);
         self.writer.series(self.dictionary, ids, bytes, &self.scratch.body, family);
         self.written.samples += 1;
@@ -81,7 +81,7 @@ impl<W: Writer> Run<'_, W> {
             self.written.histograms += 1;
         } else {
             moment.set(ms, 0);
-            moment.sample(body, STALE_NAN_BITS);
+            moment.sample(body, STALE_NAN_BITS, true);
             self.written.samples += 1;
         }
         let (ids, bytes) = (memo.labels(one), one.bytes as usize);
@@ -172,7 +172,7 @@ impl<W: Writer> Run<'_, W> {
                         continue;
                     }
                     self.scratch.body.clear();
-                    self.scratch.moment.sample(&mut self.scratch.body, bits);
+                    self.scratch.moment.sample(&mut self.scratch.body, bits, W::STARTS);
                     if !exemplars.is_empty()
                         && let Some(upto) = one.upto
                     {

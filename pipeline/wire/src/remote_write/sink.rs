@@ -29,10 +29,17 @@ pub(super) struct Sink {
     copy: (u64, u64),
     /// One more than the position where each label was last written.
     labels: Vec<u64>,
-    /// The message before, and where it was written.
-    previous: (u64, Vec<u8>),
+    previous: Previous,
     encoder: snap::raw::Encoder,
     head: Vec<u8>,
+}
+
+/// The message before, where it was written, and where in it its value is.
+#[derive(Default)]
+struct Previous {
+    at: u64,
+    value: usize,
+    bytes: Vec<u8>,
 }
 
 impl Default for Sink {
@@ -45,7 +52,7 @@ impl Default for Sink {
             literal: (0, 0),
             copy: (0, 0),
             labels: Vec::new(),
-            previous: (0, Vec::new()),
+            previous: Previous::default(),
             encoder: snap::raw::Encoder::new(),
             head: Vec::new(),
         }
@@ -59,7 +66,7 @@ impl Sink {
         self.out.clear();
         self.base = self.at;
         (self.literal, self.copy) = ((0, 0), (0, 0));
-        self.previous.1.clear();
+        self.previous.bytes.clear();
     }
 
     /// Bytes of the request so far, before compression.
@@ -106,44 +113,59 @@ impl Sink {
         }
     }
 
-    /// Writes a message that is probably much like the one before.
-    pub(super) fn message(&mut self, message: &[u8]) {
+    /// Writes a message that is probably much like the one before, but for the eight bytes of its value at `value`.
+    pub(super) fn message(&mut self, message: &[u8], value: usize) {
         if !self.snappy {
             self.at += message.len() as u64;
             self.out.extend_from_slice(message);
             return;
         }
         let start = self.at;
-        let (was, mut previous) = std::mem::take(&mut self.previous);
-        if start - was + (previous.len() as u64) < REACH {
-            self.alike(message, was, &previous);
+        let Previous { at, value: value_before, mut bytes } = std::mem::take(&mut self.previous);
+        if start - at + (bytes.len() as u64) < REACH {
+            let (head, tail) = message.split_at_checked(value).unwrap_or((message, &[]));
+            let (before, after) = bytes.split_at_checked(value_before).unwrap_or((&bytes, &[]));
+            self.alike(head, at, before);
+            let (number, tail) = tail.split_at_checked(8).unwrap_or((tail, &[]));
+            let (number_before, after) = after.split_at_checked(8).unwrap_or((after, &[]));
+            let at = at + before.len() as u64;
+            if number == number_before {
+                self.run(number, at);
+            } else {
+                self.put(number);
+            }
+            self.alike(tail, at + number_before.len() as u64, after);
         } else {
             self.put(message);
         }
-        previous.clear();
-        previous.extend_from_slice(message);
-        self.previous = (start, previous);
+        bytes.clear();
+        bytes.extend_from_slice(message);
+        self.previous = Previous { at: start, value, bytes };
     }
 
-    /// Writes `message` as copies of what stands at the same place in `previous`, and as itself where nothing does.
-    fn alike(&mut self, message: &[u8], was: u64, previous: &[u8]) {
-        // Of one that is longer or shorter only the front can stand at the same place.
-        let limit = if message.len() == previous.len() { message.len() } else { 1 };
-        let (mut done, mut idx) = (0, 0);
-        while idx < limit.min(message.len()) {
-            let run = common(
-                message.get(idx..).unwrap_or_default(),
-                previous.get(idx..).unwrap_or_default(),
-            );
-            if run >= RUN_MIN {
-                self.put(message.get(done..idx).unwrap_or_default());
-                self.copy_from(self.at, was + idx as u64, run as u64);
-                self.at += run as u64;
-                done = idx + run;
-            }
-            idx += run.max(1);
+    /// Writes `bytes` as copies of `previous`, which was written at `was`, as far as front and end are the same.
+    #[inline]
+    fn alike(&mut self, bytes: &[u8], was: u64, previous: &[u8]) {
+        let front = common(bytes, previous);
+        let (same, rest) = bytes.split_at(front);
+        self.run(same, was);
+        let rest_before = previous.get(front..).unwrap_or_default();
+        let end = common_end(rest, rest_before);
+        let (other, same) = rest.split_at(rest.len() - end);
+        self.put(other);
+        self.run(same, was + (previous.len() - end) as u64);
+    }
+
+    /// Writes `bytes`, which stand at `from` already.
+    #[inline]
+    fn run(&mut self, bytes: &[u8], from: u64) {
+        let (open, length) = self.copy;
+        if bytes.len() >= RUN_MIN || (length > 0 && open + length == from) {
+            self.copy_from(self.at, from, bytes.len() as u64);
+            self.at += bytes.len() as u64;
+        } else {
+            self.put(bytes);
         }
-        self.put(message.get(done..).unwrap_or_default());
     }
 
     /// Ends the request: `head` and what was written, coded, is appended to `out`.
@@ -246,5 +268,20 @@ fn common(a: &[u8], b: &[u8]) -> usize {
         same += 8;
     }
     let rest = a.iter().skip(same).zip(b.iter().skip(same));
+    same + rest.take_while(|(x, y)| x == y).count()
+}
+
+/// The same at the end.
+#[inline]
+fn common_end(a: &[u8], b: &[u8]) -> usize {
+    let mut same = 0;
+    for (x, y) in a.as_rchunks::<8>().1.iter().rev().zip(b.as_rchunks::<8>().1.iter().rev()) {
+        let differ = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
+        if differ != 0 {
+            return same + differ.leading_zeros() as usize / 8;
+        }
+        same += 8;
+    }
+    let rest = a.iter().rev().skip(same).zip(b.iter().rev().skip(same));
     same + rest.take_while(|(x, y)| x == y).count()
 }

@@ -26,7 +26,9 @@ pub(super) struct Source {
     pub(super) last: Last,
     /// Per row, once a batch had rows that were absent or had times of their own.
     pub(super) row_last: Vec<i64>,
-    /// When a series of this source was last said to have ended because its shape went: it may come back as a new row.
+    /// When series were said to have ended because they were not in this shape.
+    pub(super) ended_ms: i64,
+    /// The same of the shapes before: those series may be back in this one, as new rows.
     pub(super) floor: i64,
     /// Who this source speaks for, with the labels' numbers and family.
     pub(super) infos: Vec<(Info, Option<(Vec<u32>, u32)>)>,
@@ -47,6 +49,7 @@ impl Source {
             memo: None,
             last: Last { ms: NEVER, rows: 0 },
             row_last: Vec::new(),
+            ended_ms: NEVER,
             floor: NEVER,
             infos: Vec::new(),
             info_ms: NEVER,
@@ -60,7 +63,7 @@ impl Source {
     /// The same source with another shape: what was sent of series that stay is known still.
     pub(super) fn with_shape(&self, shape: &Arc<Shape>, matched: &[Option<RowId>]) -> Self {
         let mut next = Self::new(Arc::clone(shape));
-        (next.seen_ms, next.floor) = (self.seen_ms, self.floor);
+        (next.seen_ms, next.floor) = (self.seen_ms, self.floor.max(self.ended_ms));
         if self.row_last.is_empty() {
             next.last = Last { ms: self.last.ms, rows: RowId::MAX };
             // A shape that grows in the middle of a batch that was split: what is new was not sent.

@@ -2,7 +2,7 @@
 
 use foldhash::HashMap;
 
-use super::dictionary::Dictionary;
+use super::dictionary::{Dictionary, Family};
 use super::put::{bytes, message, number, varint, varint_len};
 use super::sink::Sink;
 
@@ -97,10 +97,10 @@ impl Writer for V1<'_> {
     }
 }
 
-/// Appends the metadata of all families, each as field 3 of the first version's request.
-pub(super) fn metadata(sink: &mut Sink, dictionary: &Dictionary) {
+/// Appends the metadata of families, each as field 3 of the first version's request.
+pub(super) fn metadata(sink: &mut Sink, dictionary: &Dictionary, families: &[Family]) {
     let mut field = Vec::new();
-    for family in dictionary.families() {
+    for family in families {
         field.clear();
         message(&mut field, 0x1a, |out| {
             if family.ty != 0 {
@@ -273,10 +273,12 @@ impl Writer for V2<'_> {
         number(out, 0x2a, inside as u64);
         number(out, 0x0a, refs_len as u64);
         out.extend_from_slice(&symbols.refs);
+        // A sample's value is behind its tag and length, and the value's own tag.
+        let value = if body.first() == Some(&0x12) { out.len() + 3 } else { usize::MAX };
         out.extend_from_slice(body);
         out.extend_from_slice(&[0x2a, about_len as u8]);
         out.extend_from_slice(&about[..about_len]);
-        self.0.message(out);
+        self.0.message(out, value);
     }
 
     fn exemplar_label(
