@@ -73,15 +73,16 @@ fn promtool_finds_nothing_in_the_exposition() {
     assert_ne!(out.status.code(), Some(1), "the page parses: {said}");
 }
 
-/// A Prometheus that scrapes `target`, with `features` switched on.
-fn prometheus(
+/// A Prometheus that scrapes `target`, started with `args` and configured with `more` as well.
+pub(crate) fn prometheus(
     program: &std::path::Path,
     target: &str,
-    features: &[&str],
+    args: &[&str],
+    more: &str,
 ) -> (Child, String, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let config = format!(
-        "global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\nscrape_configs:\n- job_name: inferometer\n  honor_labels: true\n  static_configs: [{{targets: ['{target}']}}]\n"
+        "global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\nscrape_configs:\n- job_name: inferometer\n  honor_labels: true\n  static_configs: [{{targets: ['{target}']}}]\n{more}"
     );
     std::fs::write(dir.path().join("prometheus.yml"), config).unwrap();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -92,7 +93,7 @@ fn prometheus(
         .current_dir(dir.path())
         .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--log.level=error"])
         .arg(format!("--web.listen-address={address}"))
-        .args(features.iter().map(|feature| format!("--enable-feature={feature}")))
+        .args(args)
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let child = Child(command.spawn().unwrap());
@@ -103,7 +104,7 @@ fn prometheus(
 }
 
 /// Every series that Prometheus has now, but its own about the scrape.
-fn stored(address: &str) -> Vec<Sample> {
+pub(crate) fn stored(address: &str) -> Vec<Sample> {
     let query = "/api/v1/query?query=%7B__name__%3D~%22.%2B%22%7D";
     let answer = get(address, query).expect("Prometheus answers");
     let json: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
@@ -126,7 +127,7 @@ fn prometheus_reads_the_values_that_the_fleet_has() {
     let Some(program) = part("prometheus") else { return };
     let engines = engines();
     let agent = agent_on(&engines);
-    let (_child, address, _dir) = prometheus(&program, &agent.exposition, &[]);
+    let (_child, address, _dir) = prometheus(&program, &agent.exposition, &[], "");
     let page = agent.page();
     let expected: Vec<Sample> =
         samples(&page).into_iter().filter(|s| s.name.contains(':')).collect();
@@ -172,7 +173,8 @@ fn prometheus_reads_the_protobuf_format() {
     let engines = engines();
     let agent = agent_on(&engines);
     // With native histograms on, Prometheus asks for protobuf first.
-    let (_child, address, _dir) = prometheus(&program, &agent.exposition, &["native-histograms"]);
+    let (_child, address, _dir) =
+        prometheus(&program, &agent.exposition, &["--enable-feature=native-histograms"], "");
     let truth = engines.fleet.truth(1);
     wait_until("values through protobuf", PATIENCE, || {
         let stored = stored(&address);

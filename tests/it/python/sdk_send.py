@@ -43,7 +43,7 @@ meter = provider.get_meter("shop.meter", "1.2", "https://example.com/schema", {"
 requests = meter.create_counter("http.requests", unit="{request}", description="Requests taken")
 requests.add(5, {"route": "/pay", "status": 200})
 requests.add(2, {"route": "/pay", "status": 500})
-requests.add(1, {"route": "/quoted \"path\"\\n", "status": 200})
+requests.add(1, {"route": "/quoted \"path\"\n", "status": 200})
 sent = meter.create_counter("network.sent", unit="By")
 sent.add(1.5)
 queue = meter.create_up_down_counter("queue.length", unit="1", description="Waiting")

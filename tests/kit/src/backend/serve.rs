@@ -247,6 +247,9 @@ fn base64(bytes: &[u8]) -> String {
 fn refusal(protocol: Protocol, status: u16, after: Option<&str>) -> Response<Body> {
     if protocol != Protocol::OtlpGrpc {
         let mut response = plain(status, "scripted\n");
+        if protocol == Protocol::Write2 {
+            written(response.headers_mut(), 0, 0, 0);
+        }
         if let Some(after) = after.and_then(|after| HeaderValue::from_str(after).ok()) {
             response.headers_mut().insert("retry-after", after);
         }
@@ -265,22 +268,24 @@ fn refusal(protocol: Protocol, status: u16, after: Option<&str>) -> Response<Bod
     response
 }
 
+/// What a receiver of 2.0 says of everything that it understood, taken or not.
+fn written(head: &mut HeaderMap, samples: u64, histograms: u64, exemplars: u64) {
+    let counts = [("samples", samples), ("histograms", histograms), ("exemplars", exemplars)];
+    for (kind, count) in counts {
+        let name = format!("x-prometheus-remote-write-{kind}-written");
+        let name = hyper::header::HeaderName::from_bytes(name.as_bytes()).unwrap();
+        head.insert(name, HeaderValue::from(count));
+    }
+}
+
 /// What it answers to a request that it took.
 fn success(protocol: Protocol, read: &Read, rejected: u64) -> Response<Body> {
     match protocol {
         Protocol::Write1 => plain(if rejected > 0 { 400 } else { 204 }, ""),
         Protocol::Write2 => {
             let mut response = plain(if rejected > 0 { 400 } else { 204 }, "");
-            let head = response.headers_mut();
-            for (kind, count) in [
-                ("samples", read.samples - rejected),
-                ("histograms", read.histograms),
-                ("exemplars", read.exemplars),
-            ] {
-                let name = format!("x-prometheus-remote-write-{kind}-written");
-                let name = hyper::header::HeaderName::from_bytes(name.as_bytes()).unwrap();
-                head.insert(name, HeaderValue::from(count));
-            }
+            let samples = read.samples - rejected;
+            written(response.headers_mut(), samples, read.histograms, read.exemplars);
             response
         }
         Protocol::OtlpHttp | Protocol::OtlpGrpc => {
@@ -449,6 +454,10 @@ async fn answer(request: Request<Incoming>, state: &Mutex<State>) -> Outcome {
     let path = parts.uri.path().to_owned();
     let Ok(body) = body.collect().await else { return Outcome::Close { with_reset: true } };
     let body = body.to_bytes();
+    if parts.method != hyper::Method::POST {
+        // Somebody looks for pages to scrape on every port of this host.
+        return Outcome::Answer(plain(404, "nothing to read\n"));
+    }
     let Some(protocol) = protocol(&parts.headers, &path) else {
         lock().violations.push(format!("{path} with headers {:?}", parts.headers));
         return Outcome::Answer(plain(415, "no protocol that is known\n"));
