@@ -1,11 +1,12 @@
 //! [`Plan`]: a row of reshape steps, folded into as few programs as possible and remembered per source.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::program::{Program, State, compose};
+use crate::program::{Offsets, Program, State, compose};
 use crate::reshape::{Context, Held, Reshape, Reshaped, RowPlan};
-use crate::{Batch, Interner, MetadataStore, Shape};
+use crate::{Batch, Interner, MetadataStore, RowId, Shape};
 
 /// Work on values over time: deltas, rates, trailing averages. Its state is columns keyed by source and laid out like
 /// the shape; it lets go of a source at [`Batch::ended`].
@@ -125,17 +126,27 @@ impl Plan {
         let mut old_stages = old_stages.into_iter();
         let mut made = Vec::with_capacity(stages.len());
         for (input, output, rows) in stages {
-            let program = Program::compile(&input, &output, &rows, &self.interner);
-            let state = match (old_input.take(), old_stages.next()) {
+            let (program, state) = match (old_input.take(), old_stages.next()) {
                 (Some(was), Some(old)) => {
                     let old_row = input.match_rows(&was);
-                    let state = program.carry_over(&old.program, &old.state, |row| {
+                    let stays: HashSet<RowId> = old_row.iter().flatten().copied().collect();
+                    let left_over = old.program.left_over(&old.state, |row| stays.contains(&row));
+                    let offsets = moved(left_over, &output, &old.output);
+                    let program =
+                        Program::compile(&input, &output, &rows, &offsets, &self.interner);
+                    let state = program.carry_over(&old.program, &old.state, &offsets, |row| {
                         old_row.get(row as usize).copied().flatten()
                     });
                     old_input = Some(old.output);
-                    state
+                    (program, state)
                 }
-                _ => program.state(),
+                _ => {
+                    let offsets = Offsets::default();
+                    let program =
+                        Program::compile(&input, &output, &rows, &offsets, &self.interner);
+                    let state = program.state();
+                    (program, state)
+                }
             };
             made.push(Stage { program, output, state });
         }
@@ -159,6 +170,17 @@ impl Plan {
             None => batch,
         }
     }
+}
+
+/// `left_over`, which is by rows of `old`, by rows of `new`.
+fn moved(mut left_over: Offsets, new: &Shape, old: &Shape) -> Offsets {
+    if left_over.is_empty() {
+        return left_over;
+    }
+    let old_rows = new.match_rows(old).into_iter().enumerate();
+    let fits =
+        |(row, old_row): (usize, Option<RowId>)| Some((row as RowId, left_over.remove(&old_row?)?));
+    old_rows.filter_map(fits).collect()
 }
 
 impl SourcePlan {

@@ -87,10 +87,14 @@ pub struct Program {
     state_cells: u32,
 }
 
+/// Per output row what its total contains beyond the last values of its inputs, slot by slot.
+pub(crate) type Offsets = foldhash::HashMap<RowId, Vec<f64>>;
+
 /// What a program remembers of one source between batches.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    /// Per cell of each SumCounter input: last value seen (NaN = none yet) and what earlier lives added up to.
+    /// Per cell of each SumCounter input: last value seen (NaN = none yet) and what earlier lives added up to; then
+    /// per fold what inputs that are gone added up to.
     cells: Vec<(f64, f64)>,
     /// Per fold the start time its total counts from: what its parts had counted before they restarted is in the
     /// total, so the first known start stays. 0 = unknown.
@@ -102,10 +106,12 @@ pub(crate) struct State {
 }
 
 impl Program {
+    /// `offsets`: output rows whose totals contain what inputs had counted that are gone.
     pub(crate) fn compile(
         input: &Shape,
         output: &Shape,
         rows: &[RowPlan],
+        offsets: &Offsets,
         interner: &Interner,
     ) -> Arc<Self> {
         let mut copies: Vec<Copy> = Vec::new();
@@ -115,7 +121,8 @@ impl Program {
             let (slots, first) = (series.slots(), plan.feeds[0]);
             sources.push(first.row);
             let from = input.slots_of(first.row).start as u32;
-            if plan.feeds.len() == 1 && first.scale == 1.0 {
+            let alone = plan.feeds.len() == 1 && !offsets.contains_key(&series.row);
+            if alone && first.scale == 1.0 {
                 push_copy(
                     &mut copies,
                     Copy { from, to: slots.start as u32, len: slots.len() as u32 },
@@ -129,7 +136,7 @@ impl Program {
                 scale: feed.scale,
             }));
             // One input needs no state: its resets stay visible, as they do in a copy.
-            let fold = if plan.feeds.len() == 1 { Fold::Only } else { plan.fold };
+            let fold = if alone { Fold::Only } else { plan.fold };
             folds.push(FoldRow {
                 fold,
                 row: series.row,
@@ -140,7 +147,8 @@ impl Program {
                 state: state_cells,
             });
             if fold == Fold::SumCounter {
-                state_cells += (slots.len() * plan.feeds.len()) as u32;
+                // One more for what is gone.
+                state_cells += (slots.len() * (plan.feeds.len() + 1)) as u32;
             }
         }
         interner.program(Self {
@@ -168,12 +176,36 @@ impl Program {
         }
     }
 
-    /// State that goes on from `old`, which belonged to `old_program`: `row_of` says which old input row an input row
-    /// was. Only inputs of the same output row are carried over.
+    /// What the totals of this program contain beyond the last values of the inputs that stay: what those counted before
+    /// they restarted, and all that the others counted.
+    pub(crate) fn left_over(&self, state: &State, stays: impl Fn(RowId) -> bool) -> Offsets {
+        let mut offsets = Offsets::default();
+        for (_, row) in self.counters() {
+            let mut sum = vec![0.0; row.len as usize];
+            let mut cells = state.cells[row.state as usize..].chunks_exact(sum.len());
+            for (input, cells) in self.inputs_of(row).iter().zip(&mut cells) {
+                for (idx, (sum, (last, lives))) in sum.iter_mut().zip(cells).enumerate() {
+                    let gone = if stays(input.row) || last.is_nan() { 0.0 } else { *last };
+                    let factor = if row.scaled.applies(idx) { input.scale } else { 1.0 };
+                    *sum += (gone + lives) * factor;
+                }
+            }
+            let before = cells.next().into_iter().flatten();
+            sum.iter_mut().zip(before).for_each(|(sum, (_, gone))| *sum += gone);
+            if sum.iter().any(|sum| *sum != 0.0) {
+                offsets.insert(row.row, sum);
+            }
+        }
+        offsets
+    }
+
+    /// State that goes on from `old`, which belonged to `old_program`: `old_input_of` says which old input row an input
+    /// row was. Only inputs of the same output row are carried over; the rest is in `offsets`.
     pub(crate) fn carry_over(
         &self,
         old_program: &Self,
         old: &State,
+        offsets: &Offsets,
         old_input_of: impl Fn(RowId) -> Option<RowId>,
     ) -> State {
         let mut state = self.state();
@@ -185,7 +217,8 @@ impl Program {
             }
         }
         for (fold, row) in self.counters() {
-            for (nth, input) in self.inputs_of(row).iter().enumerate() {
+            let inputs = self.inputs_of(row);
+            for (nth, input) in inputs.iter().enumerate() {
                 let Some(from) =
                     old_input_of(input.row).and_then(|old| old_cells.get(&(old, row.len)))
                 else {
@@ -194,8 +227,13 @@ impl Program {
                 let (from, old_fold) = *from;
                 state.first_starts[fold] = old.first_starts[old_fold];
                 let to = (row.state + nth as u32 * row.len) as usize;
-                let (from, len) = (from as usize, row.len as usize);
-                state.cells[to..to + len].copy_from_slice(&old.cells[from..from + len]);
+                for idx in 0..row.len as usize {
+                    state.cells[to + idx] = (old.cells[from as usize + idx].0, 0.0);
+                }
+            }
+            let gone = (row.state + inputs.len() as u32 * row.len) as usize;
+            for (idx, sum) in offsets.get(&row.row).into_iter().flatten().enumerate() {
+                state.cells[gone + idx] = (f64::NAN, *sum);
             }
         }
         state
@@ -224,6 +262,9 @@ impl Program {
             values[to..to + len].copy_from_slice(&batch.values[from..from + len]);
         }
         let mut marks = self.marks(batch);
+        let seen_starts = state.starts.as_ref().map(|(seen, _)| Arc::clone(seen));
+        let seen_starts = seen_starts
+            .filter(|seen| batch.starts.as_ref().is_some_and(|starts| !Arc::ptr_eq(seen, starts)));
         for (fold_idx, row) in self.folds.iter().enumerate() {
             let (out, inputs) = (
                 &mut values[row.slot as usize..(row.slot + row.len) as usize],
@@ -231,8 +272,10 @@ impl Program {
             );
             // Sums add to what is there, and a row that is absent leaves it.
             out.fill(Slot::default());
-            if row.fold == Fold::SumCounter && began_anew(row, inputs, batch, &state.cells) {
-                let cells = row.state as usize..row.state as usize + inputs.len() * out.len();
+            if row.fold == Fold::SumCounter
+                && began_anew(row, inputs, batch, &state.cells, seen_starts.as_ref())
+            {
+                let cells = row.state as usize..row.state as usize + (inputs.len() + 1) * out.len();
                 state.cells[cells].fill((f64::NAN, 0.0));
                 state.first_starts[fold_idx] = 0;
                 state.starts = None;
@@ -410,25 +453,34 @@ fn settle(present: bool, stale: bool, out: &mut [Slot]) -> Mark {
     }
 }
 
-/// True when all inputs that had counted anything are there and fell: they are one process, and it restarted. Then the
-/// total restarts as well, as that of a process with one input does. It must not go on from what it had been: whoever
-/// takes over from this process could not know that, and would show a fall where the engine had none.
-fn began_anew(row: &FoldRow, inputs: &[Input], batch: &Batch, cells: &[(f64, f64)]) -> bool {
+/// True when the inputs' process restarted: of those on the page that had counted anything, all fell or have a later
+/// start than in `seen`. Then the total restarts as well, as that of a process with one input does. It must not go on
+/// from what it had been: whoever takes over from this process could not know that, and would show a fall where the
+/// engine had none.
+fn began_anew(
+    row: &FoldRow,
+    inputs: &[Input],
+    batch: &Batch,
+    cells: &[(f64, f64)],
+    seen: Option<&Starts>,
+) -> bool {
     let len = row.len as usize;
     let counting = usize::from(len > 1);
-    let mut fell = false;
+    let mut began = false;
     for (input, cells) in inputs.iter().zip(cells[row.state as usize..].chunks_exact(len)) {
-        let (last, lives) = cells[counting];
-        if last.is_nan() || last + lives == 0.0 {
+        let (last, _) = cells[counting];
+        let now = batch.values[input.slot as usize + counting].as_double();
+        if last.is_nan() || last == 0.0 || now.is_nan() || batch.mark(input.row) != Mark::Present {
             continue;
         }
-        let now = batch.values[input.slot as usize + counting].as_double();
-        if batch.mark(input.row) != Mark::Present || now >= last || now.is_nan() {
+        let before = seen.and_then(|seen| seen.get(input.row as usize)).copied().unwrap_or(0);
+        let later = before != 0 && batch.start(input.row) > before;
+        if now >= last && !later {
             return false;
         }
-        fell = true;
+        began = true;
     }
-    fell
+    began
 }
 
 /// Each input adds `last + lives`, where `lives` is what it had counted before its resets. An input that is away
@@ -458,6 +510,10 @@ fn sum_counters(
                 *to = Slot::double(to.as_double() + (last + lives) * factor);
             }
         }
+    }
+    let gone = cells.next().into_iter().flatten();
+    for (to, (_, gone)) in out.iter_mut().zip(gone) {
+        *to = Slot::double(to.as_double() + *gone);
     }
     settle(present, stale, out)
 }

@@ -204,6 +204,48 @@ fn what_counters_had_counted_survives_a_new_shape() {
     assert_eq!(bound.unwrap().rebuilds(), 1);
 }
 
+/// A rank that leaves takes nothing with it, whatever the shape does afterwards.
+#[test]
+fn what_a_part_counted_stays_when_it_goes() {
+    let (plan, interner, _) = plan(vec![Arc::new(Without("engine", Fold::SumCounter, 1.0))]);
+    let metric = counter("c_total");
+    let input = two_engines(&interner, &metric);
+    let source = SourceId::next();
+    let mut bound = None;
+    plan.apply(batch(source, &input, &[10.0, 100.0]), &mut bound);
+    let one = shape(&interner, "a:1", &[(&metric, &[("engine", "1")])]);
+    assert_eq!(values(&plan.apply(batch(source, &one, &[101.0]), &mut bound)), [111.0]);
+    let grown = shape(&interner, "a:1", &[(&gauge("g"), &[]), (&metric, &[("engine", "1")])]);
+    assert_eq!(values(&plan.apply(batch(source, &grown, &[5.0, 102.0]), &mut bound)), [5.0, 112.0]);
+    // One comes back: it counts from where it begins.
+    assert_eq!(values(&plan.apply(batch(source, &input, &[1.0, 102.0]), &mut bound)), [113.0]);
+    // The process restarts, and with it the total.
+    assert_eq!(values(&plan.apply(batch(source, &input, &[0.0, 3.0]), &mut bound)), [3.0]);
+    let again = shape(&interner, "a:1", &[(&metric, &[("engine", "1")])]);
+    assert_eq!(values(&plan.apply(batch(source, &again, &[4.0]), &mut bound)), [4.0]);
+}
+
+/// A process that comes back without some of its parts is no less a new one; and one that counts faster than the page is
+/// read is told by its start.
+#[test]
+fn a_process_that_restarts_restarts_its_totals() {
+    let (plan, interner, _) = plan(vec![Arc::new(Without("engine", Fold::SumCounter, 1.0))]);
+    let input = two_engines(&interner, &counter("c_total"));
+    let source = SourceId::next();
+    let mut bound = None;
+    let mut total = |values_in: [f64; 2], starts: [i64; 2], marks: Option<[Mark; 2]>| {
+        let mut batch = batch(source, &input, &values_in);
+        batch.marks = marks.map(|marks| Arc::new(marks.to_vec()));
+        batch.starts = Some(Arc::new(starts.to_vec()));
+        values(&plan.apply(batch, &mut bound))[0]
+    };
+    assert_eq!(total([10.0, 100.0], [5, 5], None), 110.0);
+    assert_eq!(total([0.0, 7.0], [5, 5], Some([Mark::Absent, Mark::Present])), 7.0);
+    assert_eq!(total([1.0, 8.0], [5, 5], None), 9.0);
+    assert_eq!(total([2.0, 9.0], [20, 20], None), 11.0);
+    assert_eq!(total([3.0, 9.0], [20, 20], None), 12.0);
+}
+
 #[test]
 fn a_plan_is_made_again_only_when_something_changed() {
     let (plan, interner, metadata) = plan(vec![Arc::new(Attach)]);
