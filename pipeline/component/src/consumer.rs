@@ -126,7 +126,7 @@ pub trait Exporter: Send + Sync {
 /// What an exporter is: one that keeps what it is given, or one that delivers it elsewhere.
 pub enum Outlet {
     /// Keeps it.
-    Local(Box<dyn Exporter>),
+    Local(Local),
     /// Delivers it.
     Push(Push),
 }
@@ -134,7 +134,26 @@ pub enum Outlet {
 impl Outlet {
     /// An exporter that keeps what it is given.
     pub fn local(exporter: impl Exporter + 'static) -> Self {
-        Self::Local(Box::new(exporter))
+        Self::local_after(Vec::new(), exporter)
+    }
+
+    /// One that keeps what `steps` make of it.
+    pub fn local_after(steps: Vec<Processor>, exporter: impl Exporter + 'static) -> Self {
+        Self::Local(Local { steps, exporter: Box::new(exporter) })
+    }
+}
+
+/// An exporter that keeps what it is given.
+pub struct Local {
+    /// What happens to batches before they are queued, on the pipeline's workers. Made for this exporter alone.
+    pub steps: Vec<Processor>,
+    /// Keeps what comes of them.
+    pub exporter: Box<dyn Exporter>,
+}
+
+impl std::fmt::Debug for Local {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Local").field("steps", &self.steps).finish_non_exhaustive()
     }
 }
 

@@ -13,7 +13,7 @@ mod shutdown;
 pub mod telemetry;
 
 pub use consumer::{
-    ConsumeError, Consumer, Delivered, ExportError, Exporter, Outlet, Part, Processor, Push,
+    ConsumeError, Consumer, Delivered, ExportError, Exporter, Local, Outlet, Part, Processor, Push,
     Receiver, RunError, Running, Sender, StartError,
 };
 pub use delivery::{BatchSettings, Delivery, DiskSettings, QueueSettings, RetrySettings, WhenFull};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pipeline_component::telemetry::Telemetry;
 use pipeline_component::{
-    ComponentId, Exporter, Factories, Factory, Outlet, Processor, Receiver, Settings,
+    ComponentId, Exporter, Factories, Factory, Local, Outlet, Processor, Receiver, Settings,
     SystemTimeSource,
 };
 use pipeline_config::{Diagnostic, Diagnostics, Document, Section, codes, similar};
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::delivery::{DeliveryNode, DeliveryQueue, folder};
 use crate::health::{Health, Status};
-use crate::pipeline::{Outflow, PipelineInput, ReceiverEdge, Worker, pipeline};
+use crate::pipeline::{Outflow, PipelineInput, Queue, ReceiverEdge, Worker, pipeline};
 use crate::queue::{ExporterQueue, QUEUE_BYTES_MAX};
 use crate::service::Service;
 use crate::steps::segments;
@@ -433,15 +433,16 @@ fn exporter_node(outlet: Outlet, settings: &Settings) -> ExporterNode {
     let name = settings.id.to_string();
     let dir = disk_dir(&outlet, settings).unwrap_or_default();
     match outlet {
-        Outlet::Local(exporter) => {
-            let queue = ExporterQueue::new(QUEUE_BYTES_MAX, &settings.telemetry);
-            let outflow = Outflow::Local(Arc::clone(&queue));
+        Outlet::Local(Local { steps, exporter }) => {
+            let queue = ExporterQueue::new(&name, QUEUE_BYTES_MAX, &settings.telemetry);
+            let segments = segments(steps, &settings.interner, &settings.metadata);
+            let outflow = Outflow { segments, queue: Queue::Local(Arc::clone(&queue)) };
             ExporterNode { name, outflow, ends: Ends::Local { exporter: exporter.into(), queue } }
         }
         Outlet::Push(push) => {
             let queue = Arc::new(DeliveryQueue::new(&name, push.delivery, &settings.telemetry));
             let segments = segments(push.steps, &settings.interner, &settings.metadata);
-            let outflow = Outflow::Push { segments, queue: Arc::clone(&queue) };
+            let outflow = Outflow { segments, queue: Queue::Push(Arc::clone(&queue)) };
             let node = DeliveryNode::new(queue, push.sender, dir);
             ExporterNode { name, outflow, ends: Ends::Push(node) }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pipeline_component::telemetry::{Counter, Gauge, Telemetry, table};
-use pipeline_component::{BoxFuture, ConsumeError, Consumer, Part};
+use pipeline_component::{BoxFuture, ConsumeError, Consumer};
 use pipeline_model::Batch;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
@@ -57,55 +57,78 @@ struct Job {
     done: oneshot::Sender<()>,
 }
 
+/// An exporter's queue.
+#[derive(Clone)]
+pub(crate) enum Queue {
+    /// Of an exporter within this process.
+    Local(Arc<ExporterQueue>),
+    /// Of one that delivers elsewhere.
+    Push(Arc<DeliveryQueue>),
+}
+
+impl Queue {
+    /// Takes a batch; how many points it has.
+    fn push(&self, batch: Batch) -> usize {
+        match self {
+            Self::Local(queue) => queue.push(Entry::new(batch)),
+            Self::Push(queue) => queue.push(batch),
+        }
+    }
+
+    /// The exporter's own steps made `given` points of `taken`.
+    fn reshaped(&self, taken: usize, given: usize) {
+        match self {
+            Self::Local(queue) => queue.reshaped(taken, given),
+            Self::Push(queue) => queue.reshaped(taken, given),
+        }
+    }
+
+    /// One of the exporter's own steps panicked on a batch of `points`.
+    fn step_panicked(&self, points: usize) {
+        match self {
+            Self::Local(queue) => queue.step_panicked(points),
+            Self::Push(queue) => queue.step_panicked(points),
+        }
+    }
+}
+
 /// Where a pipeline's batches go: one exporter's own steps, and its queue.
 #[derive(Clone)]
-pub(crate) enum Outflow {
-    /// To an exporter within this process.
-    Local(Arc<ExporterQueue>),
-    /// To one that delivers elsewhere.
-    Push { segments: Arc<[Segment]>, queue: Arc<DeliveryQueue> },
+pub(crate) struct Outflow {
+    pub(crate) segments: Arc<[Segment]>,
+    pub(crate) queue: Queue,
 }
 
 /// One worker's way to one exporter.
-enum Outlet {
-    Local(Arc<ExporterQueue>),
-    Push { steps: Steps, queue: Arc<DeliveryQueue> },
+struct Outlet {
+    steps: Steps,
+    queue: Queue,
 }
 
 impl Outlet {
     fn new(outflow: &Outflow) -> Self {
-        match outflow {
-            Outflow::Local(queue) => Self::Local(Arc::clone(queue)),
-            Outflow::Push { segments, queue } => {
-                Self::Push { steps: Steps::new(Arc::clone(segments)), queue: Arc::clone(queue) }
-            }
-        }
+        Self { steps: Steps::new(Arc::clone(&outflow.segments)), queue: outflow.queue.clone() }
     }
 
-    fn push(&mut self, batch: &Batch) {
-        match self {
-            Self::Local(queue) => queue.push(Entry::new(batch.clone())),
-            Self::Push { steps, queue } if steps.is_empty() => {
-                queue.push(batch.clone());
+    fn push(&mut self, batch: Batch) {
+        let Self { steps, queue } = self;
+        if steps.is_empty() {
+            queue.push(batch);
+            return;
+        }
+        let taken = batch.points();
+        match steps.run(batch) {
+            Ok(batches) => {
+                let given = batches.into_iter().map(|batch| queue.push(batch)).sum();
+                queue.reshaped(taken, given);
             }
-            Self::Push { steps, queue } => {
-                let part = Part::whole(batch.clone());
-                let taken = part.points();
-                match steps.run(part.batch) {
-                    Ok(batches) => {
-                        queue.reshaped(taken, batches.into_iter().map(|b| queue.push(b)).sum());
-                    }
-                    Err(Panicked) => queue.step_panicked(taken),
-                }
-            }
+            Err(Panicked) => queue.step_panicked(taken),
         }
     }
 
     fn forget_idle(&mut self) {
-        if let Self::Push { steps, queue } = self
-            && steps.forget_idle().is_err()
-        {
-            queue.step_panicked(0);
+        if self.steps.forget_idle().is_err() {
+            self.queue.step_panicked(0);
         }
     }
 }
@@ -155,9 +178,9 @@ pub(crate) fn pipeline(
             (sender, worker)
         })
         .unzip::<_, _, Vec<_>, Vec<_>>();
-    let gates = outflows.iter().filter_map(|outflow| match outflow {
-        Outflow::Push { queue, .. } if queue.holds_back() => Some(Arc::clone(queue)),
-        Outflow::Push { .. } | Outflow::Local(_) => None,
+    let gates = outflows.iter().filter_map(|outflow| match &outflow.queue {
+        Queue::Push(queue) if queue.holds_back() => Some(Arc::clone(queue)),
+        Queue::Push(_) | Queue::Local(_) => None,
     });
     (PipelineInput { workers: senders.into(), tag, gates: gates.collect() }, workers)
 }
@@ -229,7 +252,7 @@ impl Worker {
         for batch in &batches {
             given += batch.points() as u64;
             for outlet in &mut self.outlets {
-                outlet.push(batch);
+                outlet.push(batch.clone());
             }
         }
         self.counts.points_out.add(given);

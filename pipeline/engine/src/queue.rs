@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pipeline_component::telemetry::{Counter, Gauge, Telemetry, table};
 use pipeline_model::Batch;
 use tokio::sync::Notify;
+use tracing::error;
 
 /// Bytes a queue may hold.
 pub(crate) const QUEUE_BYTES_MAX: usize = 64 << 20;
@@ -49,6 +50,7 @@ struct Waiting {
 /// value is worth most.
 #[derive(Debug)]
 pub(crate) struct ExporterQueue {
+    name: String,
     waiting: Mutex<Waiting>,
     arrived: Notify,
     bytes_max: usize,
@@ -56,13 +58,19 @@ pub(crate) struct ExporterQueue {
     points: Gauge,
     dropped_full: Counter,
     dropped_shutdown: Counter,
+    dropped_panic: Counter,
+    panics: Counter,
+    removed: Counter,
+    added: Counter,
 }
 
 impl ExporterQueue {
     /// An empty queue; `telemetry` is scoped to the exporter.
-    pub(crate) fn new(bytes_max: usize, telemetry: &Telemetry) -> Arc<Self> {
+    pub(crate) fn new(name: &str, bytes_max: usize, telemetry: &Telemetry) -> Arc<Self> {
         let dropped = |reason| telemetry.counter(&table::EXPORTER_DROPPED, &[("reason", reason)]);
+        let reshaped = |effect| telemetry.counter(&table::EXPORTER_RESHAPED, &[("effect", effect)]);
         Arc::new(Self {
+            name: name.to_owned(),
             waiting: Mutex::default(),
             arrived: Notify::new(),
             bytes_max,
@@ -70,6 +78,10 @@ impl ExporterQueue {
             points: telemetry.gauge(&table::EXPORTER_QUEUE_POINTS, &[]),
             dropped_full: dropped("queue_full"),
             dropped_shutdown: dropped("shutdown"),
+            dropped_panic: dropped("panic"),
+            panics: telemetry.counter(&table::COMPONENT_PANICS, &[]),
+            removed: reshaped("removed"),
+            added: reshaped("added"),
         })
     }
 
@@ -82,12 +94,27 @@ impl ExporterQueue {
         self.points.set(waiting.points as f64);
     }
 
+    /// The exporter's own steps made `given` points of `taken`.
+    pub(crate) fn reshaped(&self, taken: usize, given: usize) {
+        self.removed.add(taken.saturating_sub(given) as u64);
+        self.added.add(given.saturating_sub(taken) as u64);
+    }
+
+    /// One of the exporter's own steps panicked on a batch of `points`.
+    pub(crate) fn step_panicked(&self, points: usize) {
+        self.panics.inc();
+        self.dropped_panic.add(points as u64);
+        error!(component = %self.name, points, "a step before the exporter panicked");
+    }
+
     /// Takes a batch; drops the oldest while over the limit. A batch larger than the whole queue is taken alone.
-    pub(crate) fn push(&self, entry: Entry) {
+    /// Returns how many points it has.
+    pub(crate) fn push(&self, entry: Entry) -> usize {
+        let points = entry.points;
         let mut waiting = self.lock();
         if waiting.closed {
-            self.dropped_shutdown.add(entry.points as u64);
-            return;
+            self.dropped_shutdown.add(points as u64);
+            return points;
         }
         waiting.bytes += entry.bytes;
         waiting.points += entry.points;
@@ -98,6 +125,7 @@ impl ExporterQueue {
         self.show(&waiting);
         drop(waiting);
         self.arrived.notify_one();
+        points
     }
 
     /// The next batch, in order; `None` once closed and empty. Asking says that the one before is settled: delivered

@@ -160,7 +160,15 @@ impl Component for Sink {
 
 impl BuildExporter for Sink {
     fn build(told: Told, _: &Section, settings: Settings) -> Result<Outlet, Diagnostics> {
-        Ok(Outlet::local(Self { told, name: settings.id.name, attempts: Mutex::new(0) }))
+        let steps: Vec<Processor> = match told.fails.strip_prefix("step ") {
+            Some(fails) => {
+                let told = Told { fails: fails.replace("never", ""), ..Told::default() };
+                vec![Processor::Reshape(Arc::new(Step(told)))]
+            }
+            None => Vec::new(),
+        };
+        let sink = Self { told, name: settings.id.name, attempts: Mutex::new(0) };
+        Ok(Outlet::local_after(steps, sink))
     }
 }
 
@@ -267,6 +275,32 @@ async fn batches_reach_every_exporter_in_order_and_are_counted() {
     assert_eq!(count(&telemetry, "inferometer_pipeline_points_total", &out), 5.0);
     let delivered = [("component", "exporters.order_b"), ("outcome", "delivered")];
     assert_eq!(count(&telemetry, "inferometer_exporter_points_total", &delivered), 5.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exporter_that_keeps_batches_has_steps_of_its_own() {
+    let text = "
+        [receivers.source]
+        batches = 3
+        [exporters.steps_keep]
+        type = 'sink'
+        fails = 'step never'
+        [exporters.steps_panic]
+        type = 'sink'
+        fails = 'step panics'
+        [pipelines.one]
+        receivers = ['source']
+        exporters = ['steps_panic', 'steps_keep']";
+    let (telemetry, ended) = run_for(text, Duration::from_secs(5)).await;
+    ended.unwrap();
+    assert_eq!(seen("steps_keep"), [0.0, 1.0, 2.0]);
+    assert_eq!(seen("steps_panic"), [0.0; 0]);
+    let lost = [("component", "exporters.steps_panic"), ("reason", "panic")];
+    assert_eq!(count(&telemetry, "inferometer_exporter_dropped_points_total", &lost), 3.0);
+    let panics = [("component", "exporters.steps_panic")];
+    assert_eq!(count(&telemetry, "inferometer_component_panics_total", &panics), 3.0);
+    let removed = [("component", "exporters.steps_keep"), ("effect", "removed")];
+    assert_eq!(count(&telemetry, "inferometer_exporter_reshaped_points_total", &removed), 0.0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -390,8 +424,8 @@ fn a_full_queue_drops_the_oldest_and_says_so() {
     let shape = builder.finish();
     let batch = |n: f64| Batch::new(SourceId::next(), Arc::clone(&shape), 1, vec![Slot::double(n)]);
     let telemetry = Telemetry::default();
-    let queue = ExporterQueue::new(batch(0.0).bytes() * 3, &telemetry);
-    (0..10).for_each(|n| queue.push(Entry::new(batch(f64::from(n)))));
+    let queue = ExporterQueue::new("q", batch(0.0).bytes() * 3, &telemetry);
+    (0..10).for_each(|n| assert_eq!(queue.push(Entry::new(batch(f64::from(n)))), 1));
     assert_eq!(count(&telemetry, "inferometer_exporter_queue_points", &[]), 3.0);
     assert_eq!(
         count(&telemetry, "inferometer_exporter_dropped_points_total", &[("reason", "queue_full")]),

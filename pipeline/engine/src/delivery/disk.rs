@@ -46,6 +46,8 @@ pub(super) struct Disk {
     batches: u64,
     /// Something is on disk alone, or must still be settled before what is: all that comes goes behind it.
     ahead: bool,
+    /// Up to here everything made room, what memory has included.
+    gone_to: u64,
     /// The first sequence that is on disk alone.
     from: u64,
     /// Where it is read from; away while it is read.
@@ -77,6 +79,7 @@ impl Disk {
             points: 0,
             batches: 0,
             ahead: false,
+            gone_to: 0,
             from: 0,
             cursor: None,
             recovering: None,
@@ -128,6 +131,11 @@ impl Disk {
     /// Points that wait here, in files or behind them.
     pub(super) fn waiting(&self) -> usize {
         self.points + self.tail.size.points
+    }
+
+    /// True while the batch at `position`, which is not settled, is in the journal.
+    pub(super) fn has(&self, position: Position) -> bool {
+        position.sequence() > self.gone_to
     }
 
     /// True while something waits behind what the journal has.
@@ -220,6 +228,7 @@ impl Disk {
         if let Some(last) = positions.last()
             && reason == Reason::DiskFull
         {
+            self.gone_to = last.sequence();
             self.from = self.from.max(last.sequence() + 1);
         }
         if lost > 0 {

@@ -9,6 +9,11 @@ use tokio::time::Instant;
 
 use super::request::Request;
 
+/// What allocations of a batch cost beyond their content.
+const OVERHEAD: usize = 64;
+/// Entries that an empty lane keeps room for.
+const SPARE_MAX: usize = 256;
+
 /// How much a part is, by both measures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Size {
@@ -58,7 +63,7 @@ pub(crate) struct Entry {
 impl Entry {
     /// `batch`, measured.
     pub(crate) fn new(batch: Batch, taken: Instant) -> Self {
-        let bytes = batch.bytes() + size_of::<Self>() - size_of::<Batch>();
+        let bytes = batch.bytes() + size_of::<Self>() - size_of::<Batch>() + OVERHEAD;
         let part = Part::whole(batch);
         Self { size: Size::of(&part), part, bytes, taken, seq: 0, position: None }
     }
@@ -125,11 +130,12 @@ impl Lane {
             size += entry.size;
             held += entry.bytes;
             self.flight.oldest.get_or_insert(entry.taken);
-            match entry.position {
-                Some(position) => self.flight.positions.push(position),
-                None => self.flight.unsaved += entry.size.points,
-            }
+            self.flight.positions.extend(entry.position);
             parts.push(entry.part);
+        }
+        if self.waiting.is_empty() {
+            // After an outage the room for it goes too.
+            self.waiting.shrink_to(SPARE_MAX);
         }
         self.flight.points = size.points;
         self.flight.bytes = held;
@@ -154,8 +160,6 @@ pub(crate) struct Flight {
     pub(crate) points: usize,
     /// Bytes of all of it, held until the last of it is settled.
     pub(crate) bytes: usize,
-    /// Points of entries that are not on disk.
-    pub(crate) unsaved: usize,
     /// When the first entry was taken; none when nothing is in flight.
     pub(crate) oldest: Option<Instant>,
     /// Entries that are on disk.

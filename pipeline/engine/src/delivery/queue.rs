@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pipeline_component::telemetry::Telemetry;
 use pipeline_component::{Delivery, RateLimiter, Shutdown, WhenFull};
+use pipeline_journal::Position;
 use pipeline_model::{Batch, SourceId};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -271,7 +272,6 @@ impl DeliveryQueue {
         ledger.drop(Reason::Panic, std::mem::take(&mut flight.points));
         *bytes -= std::mem::take(&mut flight.bytes);
         flight.oldest = None;
-        flight.unsaved = 0;
         if let Some(disk) = disk {
             flight.positions.drain(..).for_each(|position| disk.ack(position));
             self.disk_wake.notify_one();
@@ -344,15 +344,16 @@ impl DeliveryQueue {
         state.closed = true;
         let State { lanes, ledger, disk, bytes, .. } = &mut *state;
         let mut lost = 0;
+        let is_kept = |position: &Position| disk.as_ref().is_some_and(|disk| disk.has(*position));
         for lane in lanes {
-            let unsaved = lane.flight.unsaved.min(lane.flight.points);
-            lane.flight.points -= unsaved;
-            lane.flight.unsaved = 0;
-            lost += unsaved;
-            let waiting = std::mem::take(&mut lane.waiting);
+            let flight = &mut lane.flight;
+            let kept = flight.positions.iter().filter(|position| is_kept(position));
+            let kept: usize = kept.map(|position| position.points() as usize).sum();
+            lost += flight.points.saturating_sub(kept);
+            flight.points = flight.points.min(kept);
             (lane.size, lane.bytes) = Default::default();
-            for entry in waiting {
-                if entry.position.is_some() {
+            for entry in std::mem::take(&mut lane.waiting) {
+                if entry.position.as_ref().is_some_and(is_kept) {
                     // Counted with the flight from here on: not delivered, not lost.
                     lane.flight.points += entry.size.points;
                 } else {

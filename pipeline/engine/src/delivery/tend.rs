@@ -40,6 +40,7 @@ pub(super) struct Tender {
     place: Place,
     settings: DiskSettings,
     said: RateLimiter,
+    full: RateLimiter,
     last_commit: Instant,
     /// The disk failed: not before then.
     not_before: Option<Instant>,
@@ -61,6 +62,7 @@ impl Tender {
             place,
             settings,
             said: RateLimiter::default(),
+            full: RateLimiter::default(),
             last_commit: Instant::now(),
             not_before: None,
             commit_failed: false,
@@ -197,7 +199,15 @@ impl Tender {
                 let limit = self.settings.bytes_max.get();
                 let used = disk.journal.as_ref().map_or(u64::MAX, |journal| journal.stats().bytes);
                 // Some room, so that it does not refuse and take by turns.
-                let is_open = used <= limit - limit / 16 && !self.commit_failed;
+                let has_room = used <= limit - limit / 16;
+                if disk.refusing
+                    && !has_room
+                    && let Some(swallowed) = self.full.admit()
+                {
+                    let component = self.queue.name();
+                    warn!(component, swallowed, "the queue on disk is full, going on from memory");
+                }
+                let is_open = has_room && !self.commit_failed;
                 if !is_open || !(disk.refusing || disk.has_tail()) {
                     return;
                 }

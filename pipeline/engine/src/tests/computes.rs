@@ -11,7 +11,7 @@ use pipeline_model::{
 };
 use tokio::task::JoinSet;
 
-use crate::pipeline::{Outflow, PipelineInput, pipeline};
+use crate::pipeline::{Outflow, PipelineInput, Queue, pipeline};
 use crate::queue::ExporterQueue;
 use crate::steps::segments;
 
@@ -83,9 +83,9 @@ impl Rig {
             Processor::Reshape(Arc::new(Keeps)),
         ];
         let segments = segments(steps, &interner, &Arc::new(MetadataStore::new()));
-        let queue = ExporterQueue::new(1 << 20, &telemetry);
-        let (input, workers) =
-            pipeline("one", 0, &segments, &[Outflow::Local(Arc::clone(&queue))], 1, &telemetry);
+        let queue = ExporterQueue::new("one", 1 << 20, &telemetry);
+        let outflow = Outflow { segments: Arc::from([]), queue: Queue::Local(Arc::clone(&queue)) };
+        let (input, workers) = pipeline("one", 0, &segments, &[outflow], 1, &telemetry);
         let mut running = JoinSet::new();
         workers.into_iter().for_each(|worker| drop(running.spawn(worker.run())));
         Self { _running: running, input, queue, telemetry, shape, sweeps }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::rig::{Reply, Rig, settings};
 use super::{batch_bytes, small};
-use crate::pipeline::{Outflow, PipelineInput, ReceiverEdge, pipeline};
+use crate::pipeline::{Outflow, PipelineInput, Queue, ReceiverEdge, pipeline};
 use crate::steps::{Segment, segments};
 
 fn no_steps() -> Arc<[Segment]> {
@@ -22,7 +22,7 @@ fn steps(steps: Vec<Processor>) -> Arc<[Segment]> {
 }
 
 fn outflow(rig: &Rig, segments: Arc<[Segment]>) -> Outflow {
-    Outflow::Push { segments, queue: Arc::clone(&rig.queue) }
+    Outflow { segments, queue: Queue::Push(Arc::clone(&rig.queue)) }
 }
 
 /// A pipeline without steps in front of `outflows`.
