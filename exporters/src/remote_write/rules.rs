@@ -20,7 +20,8 @@ pub struct DropLabels {
     pub metrics: String,
     /// The labels.
     pub labels: Vec<String>,
-    /// Series that are then the same become one: counters and histograms their sum, gauges this.
+    /// Series that are then the same become one: counters and histograms their sum, gauges this. Of integers, summaries and
+    /// native histograms, which cannot be added up here, the first stays.
     pub gauges: Gauges,
 }
 
@@ -58,9 +59,10 @@ pub enum Translation {
     UnderscoreEscapingWithSuffixes,
     /// `http_server_duration`: no unit and no `_total`.
     UnderscoreEscapingWithoutSuffixes,
-    /// `http.server.duration_seconds`; with version 1.0, which takes no dots, as `underscore_escaping_with_suffixes`.
+    /// `http.server.duration_seconds`; for a reader that takes no dots, such as version 1.0 of remote write, as
+    /// `underscore_escaping_with_suffixes`.
     NoUtf8EscapingWithSuffixes,
-    /// `http.server.duration`; with version 1.0 as `underscore_escaping_without_suffixes`.
+    /// `http.server.duration`; for a reader that takes no dots as `underscore_escaping_without_suffixes`.
     NoTranslation,
 }
 

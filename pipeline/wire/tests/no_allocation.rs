@@ -16,8 +16,11 @@ use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use opentelemetry_proto::tonic::metrics::v1::{
     Gauge, Metric as OtlpMetric, NumberDataPoint, ResourceMetrics, ScopeMetrics,
 };
-use pipeline_model::{Group, Interner, Kind, Labels, Metric};
+use pipeline_model::{
+    Batch, Bounds, Group, Interner, Kind, Labels, Mark, Metric, ShapeBuilder, Slot, SourceId,
+};
 use pipeline_wire::otlp::{MetricsReader, ReadSettings};
+use pipeline_wire::remote_write::{Encoder, Form, Options, TargetInfos, Version};
 use pipeline_wire::scrape::{Layouts, PageFormat, PagePath, PageReader, PageSettings};
 use prost::Message;
 
@@ -149,4 +152,45 @@ fn none_per_point() {
     let (small, large) = (allocations_of_request(10), allocations_of_request(2000));
     assert_eq!(small, large, "10 and 2000 points");
     assert!(large <= 4, "{large} allocations a request");
+}
+
+/// Allocations of one more remote-write request of `rows` histograms, some absent, that looks like the ones before.
+fn written(rows: usize, form: Form) -> usize {
+    let interner = Interner::new();
+    let mut builder = ShapeBuilder::new(&interner);
+    let group = builder.group(Group::default());
+    let kind = Kind::histogram(Bounds::new(&[0.5, 1.0, 2.0]));
+    for row in 0..rows {
+        let metric = Arc::new(Metric::new(&format!("wait_{row}"), "", "", kind.clone()));
+        builder.push(group, &metric, &Labels::from_pairs([("model", "m")])).unwrap();
+    }
+    let shape = builder.finish();
+    let values = (0..shape.slots()).map(|slot| Slot::double(slot as f64)).collect();
+    let mut batch = Batch::new(SourceId::next(), shape, 1_700_000_000_000_000_000, values);
+    let mark = |row| if row % 3 == 0 { Mark::Absent } else { Mark::Present };
+    batch.marks = Some(Arc::new((0..rows).map(mark).collect()));
+    let mut encoder = Encoder::new(Options::default(), Arc::new(TargetInfos::default()));
+    let mut out = Vec::new();
+    let mut count = 0;
+    for _ in 0..4 {
+        batch.time += 15_000_000_000;
+        out.clear();
+        let before = ALLOCATIONS.with(Cell::get);
+        encoder.encode([(&batch, 0..rows as u32)], form, &mut out);
+        encoder.commit();
+        count = ALLOCATIONS.with(Cell::get) - before;
+    }
+    count
+}
+
+#[test]
+fn none_per_sample_of_remote_write() {
+    for version in [Version::V1, Version::V2] {
+        for snappy in [false, true] {
+            let form = Form { version, snappy };
+            let (small, large) = (written(3, form), written(300, form));
+            assert_eq!(small, large, "{form:?}: 18 and 1800 samples");
+            assert!(large <= 1, "{form:?}: {large} allocations a request");
+        }
+    }
 }

@@ -195,13 +195,17 @@ impl Symbols {
     fn learn(&mut self, dictionary: &Dictionary, id: u32) -> Refs {
         let mut found = Refs { request: self.request, ..Refs::default() };
         if let Some(pair) = dictionary.pair(id) {
-            let mut both = Vec::with_capacity(10);
             for text in [pair.name, pair.value] {
-                let symbol = self.text(dictionary, text);
-                varint(&mut both, u64::from(symbol));
+                let mut symbol = self.text(dictionary, text);
+                let mut last = false;
+                while !last {
+                    last = symbol < 0x80;
+                    let more = if last { 0 } else { 0x80 };
+                    found.bytes[usize::from(found.len)] = (symbol & 0x7f) as u8 | more;
+                    found.len += 1;
+                    symbol >>= 7;
+                }
             }
-            found.len = both.len() as u8;
-            found.bytes[..both.len()].copy_from_slice(&both);
         }
         if let Some(slot) = self.of_label.get_mut(id as usize) {
             *slot = found;
