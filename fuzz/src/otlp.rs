@@ -20,14 +20,8 @@ pub enum Encoding {
 }
 
 fn reader() -> MetricsReader {
-    // Small limits, so that they are reached.
-    let settings = ReadSettings {
-        resources_max: 8,
-        series_max: 64,
-        source_series_max: 8,
-        bytes_max: 1 << 20,
-        ..ReadSettings::default()
-    };
+    // What is rejected beyond a limit depends on what came before: those are out of reach. Sources may be small.
+    let settings = ReadSettings { source_series_max: 8, ..ReadSettings::default() };
     MetricsReader::new(settings, Arc::new(Interner::new()))
 }
 
@@ -83,13 +77,13 @@ pub fn check(encoding: Encoding, data: &[u8]) {
     let used = reader();
     let half = data.get(..data.len() / 2).unwrap_or_default();
     // Whatever that is, it must not matter.
-    let before = read(&used, encoding, half);
+    drop(read(&used, encoding, half));
     let alone = read(&reader(), encoding, data);
     let along = read(&used, encoding, data);
     match (alone, along) {
         (Ok((alone, one)), Ok((along, other))) => {
             assert_eq!(one.points, other.points);
-            if before.is_err() && one.rejected == 0 && other.rejected == 0 {
+            if one.rejected == 0 && other.rejected == 0 {
                 assert_eq!(content(&alone), content(&along));
             }
         }

@@ -16,9 +16,10 @@ pub(super) struct Fault {
 impl Fault {
     /// With the offset in `body`.
     pub(super) fn locate(self, body: &[u8]) -> ReadError {
+        let offset = self.at.checked_sub(body.as_ptr() as usize);
         // What lies in a merged copy of scattered parts has no offset.
-        let offset = self.at.saturating_sub(body.as_ptr() as usize);
-        ReadError::Protobuf { offset: offset.min(body.len()), what: self.what }
+        let offset = offset.filter(|offset| *offset <= body.len()).unwrap_or(0);
+        ReadError::Protobuf { offset, what: self.what }
     }
 }
 

@@ -138,7 +138,7 @@ pub enum ReadError {
     /// Bytes that are no protobuf of the message.
     #[error("malformed protobuf at byte {offset}: {what}")]
     Protobuf {
-        /// From the start of the body.
+        /// From the start of the body; 0 where scattered parts had to be merged first.
         offset: usize,
         /// What is wrong there.
         what: &'static str,
