@@ -1,4 +1,4 @@
-//! Bytes to model and back: Prometheus text, OpenMetrics, protobuf exposition, compression with caps. Sans-IO.
+//! Bytes to model and back: the Prometheus expositions, OTLP, remote write. Sans-IO.
 
 pub mod exposition;
 pub mod otlp;
