@@ -23,6 +23,9 @@ pub struct PodNames {
     pub address: Vec<String>,
 }
 
+/// Labels and attributes under which a deployment's id is also found.
+pub(crate) const DEPLOYMENT_NAMES: [&str; 2] = ["deployment", "k8s.deployment.name"];
+
 fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }

@@ -44,6 +44,8 @@ pub trait Component {
     /// Of processors: the types that it must come before in a pipeline, and what is lost where it does not, as the end
     /// of a sentence: "`pod_id` comes after `labels`: …".
     const BEFORE: &'static [(&'static str, &'static str)] = &[];
+    /// Of processors: another order than [`Component::BEFORE`] says is a mistake and not merely a loss.
+    const ORDER_MATTERS: bool = false;
 
     /// What works and is yet unlikely to be meant: warnings, located by `section`. Errors are found by building.
     fn warnings(_config: &Self::Config, _section: &Section) -> Diagnostics {
@@ -100,6 +102,8 @@ pub struct Factory<B> {
     pub summary: &'static str,
     /// The types that it must come before in a pipeline, and what is lost where it does not.
     pub before: &'static [(&'static str, &'static str)],
+    /// Another order is a mistake.
+    pub order_matters: bool,
     /// JSON Schema of its configuration.
     pub schema: fn() -> Schema,
     /// Its configuration with every default spelled out.
@@ -148,6 +152,7 @@ impl<B> Factory<B> {
             stability: T::STABILITY,
             summary: T::SUMMARY,
             before: T::BEFORE,
+            order_matters: T::ORDER_MATTERS,
             schema: || schemars::schema_for!(T::Config),
             defaults: || value_of(&T::Config::default()),
             effective: |section| Ok(value_of(&section.decode::<T::Config>()?)),

@@ -316,7 +316,7 @@ impl Builder<'_> {
     ) -> Vec<Processor> {
         let mut steps = Vec::new();
         let names = self.resolve(section, "processors", &config.processors, configured);
-        self.warn_order(section, config, &names, configured);
+        self.check_order(section, config, &names, configured);
         for name in names {
             let Some(component) = configured.get(&name) else { continue };
             let settings = self.settings("processor", component.factory.type_name, &name);
@@ -326,8 +326,8 @@ impl Builder<'_> {
         steps
     }
 
-    /// Warns of processors that come after one that takes away what they go by.
-    fn warn_order(
+    /// Tells of processors that come after one that takes away what they go by.
+    fn check_order(
         &mut self,
         section: &Section,
         config: &PipelineConfig,
@@ -349,12 +349,11 @@ impl Builder<'_> {
         }
         for (name, first, why) in losses {
             let at = config.processors.iter().position(|given| given == name).unwrap_or_default();
-            self.found.push(section.warning(
-                &["processors", &at.to_string()],
-                codes::ORDER,
-                format!("`{name}` comes after `{first}`: {why}"),
-                format!("write processors = {meant:?}"),
-            ));
+            let (at, help) = (at.to_string(), format!("write processors = {meant:?}"));
+            let message = format!("`{name}` comes after `{first}`: {why}");
+            let is_wrong = configured.get(name).is_some_and(|late| late.factory.order_matters);
+            let tell = if is_wrong { Section::error } else { Section::warning };
+            self.found.push(tell(section, &["processors", &at], codes::ORDER, message, help));
         }
     }
 

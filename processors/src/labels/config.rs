@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::pod::PodNames;
+use crate::pod::{DEPLOYMENT_NAMES, PodNames};
 
 /// Attaches the labels that say which model, deployment and replica a series belongs to, and enforces the contract's
 /// label sets.
@@ -84,7 +84,7 @@ impl Default for OtherNames {
         Self {
             model_id: Vec::new(),
             model_name: Vec::new(),
-            deployment_id: vec!["deployment".to_owned(), "k8s.deployment.name".to_owned()],
+            deployment_id: DEPLOYMENT_NAMES.map(str::to_owned).into(),
             environment: Vec::new(),
             rollout_phase: Vec::new(),
             replica: Vec::new(),

@@ -15,13 +15,13 @@ use super::inputs::{Input, KV_CONFIG, RANK};
 use super::load::{Capacity, Held, InFlight, Mean, Requests};
 use super::odd::Reason;
 use super::page::{Col, Last};
-use super::pod::{Acceptance, Carried, Key, Pod, Share};
+use super::pod::{Acceptance, Carried, Key, Life, Pod, Share};
 use super::spec::{Verified, VerifiedCols};
 use super::speed::{Busy, IntervalCols, Speed, inverted};
 use super::step::Common;
 use super::window::Window;
 use crate::normalize::target;
-use crate::pod::PodNames;
+use crate::pod::{DEPLOYMENT_NAMES, PodNames};
 
 /// The formulas of all pods of one page.
 pub(super) struct Bound {
@@ -32,6 +32,20 @@ pub(super) struct Bound {
     /// Per output row the input row whose start time it has.
     pub(super) starts_of: Vec<Option<Col>>,
 }
+
+/// Counters that every process has, and that restart with it.
+const LIVES: [Input; 10] = [
+    Input::PromptTokens,
+    Input::GenerationTokens,
+    Input::Finished,
+    Input::FinishedTime,
+    Input::PromptPerRequest,
+    Input::GenerationPerRequest,
+    Input::OutputTokenTime,
+    Input::InterTokenTime,
+    Input::DraftTokens,
+    Input::VerifyCalls,
+];
 
 /// The inputs of one pod.
 #[derive(Default)]
@@ -72,16 +86,30 @@ pub(super) fn bind(
 ) -> Bound {
     let mut order: Vec<(u32, Labels)> = Vec::new();
     let mut pods: HashMap<(u32, Labels), Found<'_>> = HashMap::new();
+    let mut configs: Vec<((u32, Labels), Series<'_>)> = Vec::new();
     for series in input.iter() {
         let Some(kind) = Input::of(&series) else { continue };
         let is_ours =
             |name: &str| name == RANK || kind == Input::KvConfig && KV_CONFIG.contains(&name);
         let key = (series.group_idx, series.labels.without(is_ours));
+        if kind == Input::KvConfig {
+            configs.push((key, series));
+            continue;
+        }
         let found = pods.entry(key.clone()).or_insert_with(|| {
             order.push(key);
             Found::default()
         });
         found.of.entry(kind).or_default().push(series);
+    }
+    // An info series tells less of its engine than the others: it belongs to every pod that it does not exclude.
+    for ((group, labels), config) in configs {
+        let of_group = pods.iter_mut().filter(|((pod, _), _)| *pod == group);
+        for ((_, pod), found) in of_group {
+            if labels.iter().all(|label| pod.get(&label.name) == Some(&label.value)) {
+                found.of.entry(Input::KvConfig).or_default().push(config);
+            }
+        }
     }
     let mut rows = Rows::new(common);
     let pods = order
@@ -198,6 +226,8 @@ impl<'b, 'c, 's> Binder<'b, 'c, 's> {
         ] {
             self.carry(name, input);
         }
+        let found = self.found;
+        let life = |input| Some(Life::new(input, found.col(input)?));
         Pod {
             key: Key { group: self.group.clone(), labels: self.labels },
             carried: self.carried,
@@ -207,6 +237,7 @@ impl<'b, 'c, 's> Binder<'b, 'c, 's> {
             acceptance,
             requests,
             in_flight,
+            lives: LIVES.into_iter().filter_map(life).collect(),
             last: None,
             _shown: self.shown,
         }
@@ -340,9 +371,11 @@ impl<'b, 'c, 's> Binder<'b, 'c, 's> {
             self.carry(ACCEPTED, Input::AcceptedTokens);
             self.carry(DRAFTED, Input::DraftTokens);
             self.show(ACCEPTED, "counters");
+            self.show(DRAFTED, "counters");
             share = Some(Share::Cols { accepted, drafted });
         } else if let Some(cols) = self.verified(ACCEPTED, DRAFTED) {
             self.show(ACCEPTED, "verify_calls");
+            self.show(DRAFTED, "verify_calls");
             verified = Some(Verified::new(cols));
             share = Some(Share::Verified);
         }
@@ -438,7 +471,11 @@ impl<'b, 'c, 's> Binder<'b, 'c, 's> {
         let pod = PodNames::default().find(get, get, metadata);
         let facts = pod.as_ref().and_then(|pod| pod.facts);
         let of_pod = |name: &str| facts.and_then(|facts| facts.text(name));
-        let id = get("deployment_id").and_then(Value::as_str).or_else(|| of_pod("deployment_id"));
+        // Under the names by which `labels` finds it, in its order.
+        let names = || ["deployment_id"].into_iter().chain(DEPLOYMENT_NAMES);
+        let id = names()
+            .find_map(|name| get(name).and_then(Value::as_str))
+            .or_else(|| names().find_map(of_pod));
         let configured = id.and_then(|id| config.deployments.get(id));
         let told = || {
             let entity = Entity::Deployment(id?.into());

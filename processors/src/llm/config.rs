@@ -69,6 +69,10 @@ impl Config {
             let help = "write how far two pages may be apart, at least several scrape intervals";
             found.push(section.bad_value(&["max_gap"], "a gap of 0s leaves no interval", help));
         }
+        if self.queued_tokens.iter().any(String::is_empty) {
+            let help = "write the name of a gauge, or leave it out";
+            found.push(section.bad_value(&["queued_tokens"], "a metric without a name", help));
+        }
         found.into_result()
     }
 }

@@ -88,7 +88,7 @@ impl HitRate {
                 Mark::Present => Err(Mark::Absent),
                 gone => Err(gone),
             };
-            out.number(col, ratio);
+            out.gauge(col, ratio);
         }
     }
 }
@@ -128,14 +128,20 @@ impl Worker {
                         }
                     },
                 };
-                let queried = last_queries.increase(queried, page.odd);
-                let hit = last_hits.increase(hit, page.odd);
+                // Both are one engine's: where one fell, both began again.
+                let fell = last_queries.fell(queried) || last_hits.fell(hit);
+                if fell && !page.restarted {
+                    page.odd.count(Reason::CounterReset);
+                }
+                let page = &Page { restarted: page.restarted || fell, ..*page };
+                let queried = last_queries.increase(queried, page);
+                let hit = last_hits.increase(hit, page);
                 Ok(queried.zip(hit).and_then(|(queries, hits)| seen(hits, queries, page.odd)))
             }
             From::Gauge { rate, prompts, last_prompts } => {
                 let rate = page.signed(*rate)?;
                 let prompts = page.number(*prompts)?;
-                let processed = last_prompts.increase(prompts, page.odd).is_some_and(|p| p > 0.0);
+                let processed = last_prompts.increase(prompts, page).is_some_and(|p| p > 0.0);
                 // -1: prefix caching is off.
                 let rate = Some(rate).filter(|rate| processed && *rate >= 0.0);
                 Ok(rate.and_then(|rate| seen(rate, 1.0, page.odd)))

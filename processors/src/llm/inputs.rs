@@ -344,6 +344,7 @@ fn of_instance(
     let mut kept: Vec<Label> = page.put_back(series, &kept).iter().cloned().collect();
     let named = kept.iter().any(|label| label.name == *MODEL_NAME);
     if !named
+        && !telling.contains(MODEL_NAME)
         && series.group.labels.get(MODEL_NAME).is_none()
         && let Some(value) = page.served_model()
     {

@@ -17,7 +17,8 @@ impl Requests {
     pub(super) fn run(self, page: &Page<'_>, out: &mut Outputs<'_>) {
         let running = page.number(self.running);
         let waiting = self.waiting.map_or(Ok(0.0), |col| page.number(col));
-        out.number(self.out, running.and_then(|running| Ok(running + waiting?)));
+        let all = running.and_then(|running| page.finite(running + waiting?));
+        out.gauge(self.out, all);
     }
 }
 
@@ -83,10 +84,21 @@ impl Held {
     fn get(&self, page: &Page<'_>) -> Result<f64, Mark> {
         match self {
             Self::Tokens(col) => page.number(*col),
-            Self::Usage(workers) => workers
-                .iter()
-                .map(|(usage, capacity)| Ok(page.number(*usage)? * capacity.get(page)?))
-                .sum(),
+            Self::Usage(workers) => {
+                // An engine that has left holds nothing.
+                let (mut tokens, mut gone) = (None, Mark::Absent);
+                for (usage, capacity) in workers {
+                    match page.mark(*usage) {
+                        Mark::Present => {
+                            let held = page.number(*usage)? * capacity.get(page)?;
+                            tokens = Some(tokens.unwrap_or(0.0) + held);
+                        }
+                        Mark::Stale => gone = Mark::Stale,
+                        Mark::Absent => {}
+                    }
+                }
+                tokens.ok_or(gone)
+            }
             Self::MeanLength { running, prompts, outputs } => {
                 let running = page.number(*running)?;
                 if running == 0.0 {
@@ -103,8 +115,8 @@ impl InFlight {
         let held = self.from.get(page);
         // A router that says nothing right now has nothing queued.
         let queued = self.queued.and_then(|col| page.number(col).ok()).unwrap_or(0.0);
-        let tokens = held.map(|held| held + queued);
-        out.number(self.out, tokens);
+        let tokens = held.and_then(|held| page.finite(held + queued));
+        out.gauge(self.out, tokens);
         let average = match tokens {
             Ok(tokens) => Ok(self.window.observe(page.batch.time, tokens)),
             Err(gone) => {
@@ -112,6 +124,6 @@ impl InFlight {
                 Err(gone)
             }
         };
-        out.number(self.average_out, average);
+        out.gauge(self.average_out, average);
     }
 }

@@ -1,9 +1,8 @@
 //! `llm`: the `llm_*` metrics of every engine pod, whatever engine and release it runs.
 //!
 //! Place in a pipeline: first. It reads an engine's page by the tables of [`normalize`](crate::normalize), but rank by
-//! rank, which is why it goes before `normalize` folds the ranks; after it, it sees the folded page and several engines
-//! of one process are an estimate. Batches pass on unchanged; beside each page goes one more batch, of a source of its
-//! own, with the page's `llm_*` series under the page's target.
+//! rank, so it goes before `normalize` folds the ranks; another order is refused. Batches pass on unchanged; beside each
+//! page goes one more batch, of a source of its own, with the page's `llm_*` series under the page's target.
 //!
 //! What is measured how, per engine and release, is the table of [`methods`]; the method in use per target is in self
 //! telemetry. Rules that hold for all of it:
@@ -48,6 +47,7 @@ impl Component for Llm {
     const TYPE: &'static str = "llm";
     const STABILITY: Stability = Stability::Beta;
     const SUMMARY: &'static str = "derives the `llm_*` metrics of every engine pod";
+    const ORDER_MATTERS: bool = true;
     const BEFORE: &'static [(&'static str, &'static str)] = &[
         ("normalize", "it reads ranks one by one, which `normalize` folds"),
         ("pod_id", "its series are to carry the pod's id"),

@@ -9,11 +9,11 @@ pub(super) enum Reason {
     NotANumber,
     /// Below zero where nothing can be: the value is left out.
     Negative,
-    /// A counter fell: the process restarted, and its new value is what it counted since.
+    /// A counter fell, or the process restarted: its new value is what it counted since.
     CounterReset,
     /// More prefix cache hits than queries: no observation.
     HitsAboveQueries,
-    /// Buckets that fell without a restart, or do not ascend: no observation.
+    /// Buckets that fell without a restart, or do not ascend: no observation, and the histogram is not passed on.
     Buckets,
     /// The engine's buckets have other bounds than before: the histogram starts again.
     BoundsChanged,

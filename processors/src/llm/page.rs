@@ -33,6 +33,11 @@ impl Col {
         self.len == 1
     }
 
+    /// What counts: the number, or the count of a histogram.
+    pub(super) fn counting(self) -> Self {
+        if self.len == 1 { self } else { self.count() }
+    }
+
     pub(super) fn row(self) -> RowId {
         self.row
     }
@@ -48,11 +53,29 @@ impl Col {
 pub(super) struct Page<'a> {
     pub(super) batch: &'a Batch,
     pub(super) odd: &'a Odd,
+    /// The pod's process is another one than on the last page: all its counters began at nothing.
+    pub(super) restarted: bool,
 }
 
 impl Page<'_> {
     pub(super) fn mark(&self, col: Col) -> Mark {
         self.batch.mark(col.row)
+    }
+
+    /// `value`, unless it is beyond all numbers.
+    pub(super) fn finite(&self, value: f64) -> Result<f64, Mark> {
+        if value.is_finite() {
+            return Ok(value);
+        }
+        self.odd.count(Reason::NotANumber);
+        Err(Mark::Absent)
+    }
+
+    /// A number as it stands there, if it is finite.
+    pub(super) fn raw(&self, col: Col) -> Option<f64> {
+        let slot = self.slots(col).ok()?.first()?;
+        let value = if col.int { slot.as_int() as f64 } else { slot.as_double() };
+        value.is_finite().then_some(value)
     }
 
     /// The slots of a series that is there.
@@ -79,11 +102,7 @@ impl Page<'_> {
     pub(super) fn signed(&self, col: Col) -> Result<f64, Mark> {
         let slot = self.slots(col)?.first().copied().unwrap_or_default();
         let value = if col.int { slot.as_int() as f64 } else { slot.as_double() };
-        if !value.is_finite() {
-            self.odd.count(Reason::NotANumber);
-            return Err(Mark::Absent);
-        }
-        Ok(value)
+        self.finite(value)
     }
 }
 
@@ -91,6 +110,8 @@ impl Page<'_> {
 pub(super) struct Outputs<'a> {
     pub(super) values: &'a mut [Slot],
     pub(super) marks: &'a mut [Mark],
+    /// The marks of the last page; empty before the first.
+    pub(super) before: &'a [Mark],
 }
 
 impl Outputs<'_> {
@@ -99,6 +120,15 @@ impl Outputs<'_> {
         match value {
             Ok(value) => self.slots(col)[0] = Slot::double(value),
             Err(mark) => self.gone(col, mark),
+        }
+    }
+
+    /// A gauge, or why there is none. One that has no value now has ended: its last one does not stand.
+    pub(super) fn gauge(&mut self, col: Col, value: Result<f64, Mark>) {
+        let was_there = self.before.get(col.row as usize) == Some(&Mark::Present);
+        match value {
+            Err(Mark::Absent) if was_there => self.gone(col, Mark::Stale),
+            value => self.number(col, value),
         }
     }
 
@@ -122,16 +152,22 @@ pub(super) struct Last(Option<f64>);
 
 impl Last {
     /// What was counted since the last value; nothing before there was one. A counter that fell has counted its new
-    /// value since its process started.
-    pub(super) fn increase(&mut self, now: f64, odd: &Odd) -> Option<f64> {
-        match self.0.replace(now) {
-            None => None,
-            Some(before) if now < before => {
-                odd.count(Reason::CounterReset);
-                Some(now)
-            }
-            Some(before) => Some(now - before),
+    /// value since it began again.
+    pub(super) fn increase(&mut self, now: f64, page: &Page<'_>) -> Option<f64> {
+        let before = self.0.replace(now)?;
+        if page.restarted {
+            return Some(now);
         }
+        if now < before {
+            page.odd.count(Reason::CounterReset);
+            return Some(now);
+        }
+        Some(now - before)
+    }
+
+    /// True when `now` is less than the last value.
+    pub(super) fn fell(&self, now: f64) -> bool {
+        self.0.is_some_and(|before| now < before)
     }
 }
 

@@ -4,6 +4,7 @@ use pipeline_component::telemetry::Gauge;
 use pipeline_model::{Group, Labels, Mark, Slot};
 
 use super::hits::HitRate;
+use super::inputs::Input;
 use super::load::{InFlight, Requests};
 use super::odd::Reason;
 use super::page::{Col, Last, Outputs, Page};
@@ -27,10 +28,27 @@ pub(super) struct Pod {
     pub(super) acceptance: Option<Acceptance>,
     pub(super) requests: Option<Requests>,
     pub(super) in_flight: Option<InFlight>,
+    /// Counters by which a restart of the process is told.
+    pub(super) lives: Vec<Life>,
     /// Time of the last page.
     pub(super) last: Option<i64>,
     /// The methods in use, on show in self telemetry.
     pub(super) _shown: Vec<Gauge>,
+}
+
+/// A counter as it was on the last page that had it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    input: Input,
+    col: Col,
+    value: f64,
+    start: i64,
+}
+
+impl Life {
+    pub(super) fn new(input: Input, col: Col) -> Self {
+        Self { input, col: col.counting(), value: 0.0, start: 0 }
+    }
 }
 
 /// What the engine counts and is passed on.
@@ -46,6 +64,11 @@ impl Pod {
     /// Goes on from an earlier binding of the same pod.
     pub(super) fn adopt(&mut self, old: Self, page: &Page<'_>) {
         self.last = old.last;
+        for own in &mut self.lives {
+            if let Some(old) = old.lives.iter().find(|old| old.input == own.input) {
+                (own.value, own.start) = (old.value, old.start);
+            }
+        }
         if let (Some(own), Some(old)) = (&mut self.speed, old.speed) {
             own.adopt(old, page);
         }
@@ -66,6 +89,10 @@ impl Pod {
     /// Takes a page.
     pub(super) fn run(&mut self, page: &Page<'_>, max_gap: i64, out: &mut Outputs<'_>) {
         let continuous = self.is_continuous(page, max_gap);
+        let page = &Page { restarted: self.has_restarted(page), ..*page };
+        if page.restarted {
+            page.odd.count(Reason::CounterReset);
+        }
         for carried in &self.carried {
             carried.run(page, out);
         }
@@ -85,6 +112,24 @@ impl Pod {
         if let Some(in_flight) = &mut self.in_flight {
             in_flight.run(page, out);
         }
+    }
+
+    /// True when the process is another one than on the last page: a start time says so, or most of its counters fell.
+    /// One that counts faster than the page is read does not fall with every counter, and a single one that falls is no
+    /// new process.
+    fn has_restarted(&mut self, page: &Page<'_>) -> bool {
+        let (mut fell, mut counted, mut later) = (0, 0, false);
+        for life in &mut self.lives {
+            let Some(now) = page.raw(life.col) else { continue };
+            let start = page.batch.start(life.col.row());
+            later |= life.start != 0 && start > life.start;
+            if life.value > 0.0 {
+                counted += 1;
+                fell += usize::from(now < life.value);
+            }
+            (life.value, life.start) = (now, start);
+        }
+        later || fell > 0 && 2 * fell >= counted
     }
 
     /// True when this page and the last one are two ends of one interval.
@@ -111,12 +156,9 @@ impl Carried {
         match self {
             Self::Whole { from, to } if to.is_number() => out.number(to, page.number(from)),
             Self::Whole { from, to } => match page.slots(from) {
-                // A sum may be missing (NaN); a count may not.
-                Ok(slots) if slots.iter().skip(1).all(|slot| slot.as_double() >= 0.0) => {
-                    out.slots(to).copy_from_slice(slots);
-                }
+                Ok(slots) if ascends(slots) => out.slots(to).copy_from_slice(slots),
                 Ok(_) => {
-                    page.odd.count(Reason::NotANumber);
+                    page.odd.count(Reason::Buckets);
                     out.gone(to, Mark::Absent);
                 }
                 Err(gone) => out.gone(to, gone),
@@ -132,6 +174,16 @@ impl Carried {
             }
         }
     }
+}
+
+/// True for the slots of a histogram: finite counts that ascend over the bounds to the count. Its sum may be missing
+/// (NaN).
+fn ascends(slots: &[Slot]) -> bool {
+    let mut below = 0.0;
+    let counts = slots.iter().skip(2).chain(slots.get(1)).map(|slot| slot.as_double());
+    counts
+        .into_iter()
+        .all(|count| count.is_finite() && count >= std::mem::replace(&mut below, count))
 }
 
 /// `llm_spec_decode_acceptance_ratio`: accepted by drafted tokens since the last page.
@@ -169,11 +221,11 @@ impl Acceptance {
             }
         };
         let ratio = both.and_then(|(accepted, drafted)| {
-            let accepted = self.accepted.increase(accepted, page.odd);
-            let drafted = self.drafted.increase(drafted, page.odd);
+            let accepted = self.accepted.increase(accepted, page);
+            let drafted = self.drafted.increase(drafted, page);
             let since = accepted.zip(drafted).filter(|(_, drafted)| *drafted > 0.0);
             since.map(|(accepted, drafted)| accepted / drafted).ok_or(Mark::Absent)
         });
-        out.number(self.out, ratio);
+        out.gauge(self.out, ratio);
     }
 }

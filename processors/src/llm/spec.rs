@@ -66,13 +66,13 @@ impl Verified {
         let first_and_own = page.number(cols.finished)? + verified;
         let accepted = (page.number(cols.generated)? - first_and_own).max(0.0);
         Ok(match self.seen {
-            Some(before) if verified >= before.verified => {
+            Some(before) if verified >= before.verified && !page.restarted => {
                 let drafted = before.drafted + (verified - before.verified) * length;
                 // Requests that end without a call (one token, aborted) must not make the counter fall.
                 Seen { verified, accepted: before.accepted.max(accepted).min(drafted), drafted }
             }
             fell => {
-                if fell.is_some() {
+                if fell.is_some() && !page.restarted {
                     page.odd.count(Reason::CounterReset);
                 }
                 let drafted = verified * length;

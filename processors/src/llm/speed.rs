@@ -156,7 +156,9 @@ impl Times {
             self.last = Some(self.now.clone());
             return Mark::Present;
         };
-        if self.now[1] < last[1] {
+        if page.restarted {
+            last.fill(0.0);
+        } else if self.now[1] < last[1] {
             page.odd.count(Reason::CounterReset);
             last.fill(0.0);
         }
@@ -240,10 +242,10 @@ impl Interval {
             self.running = None;
             return generated.err().filter(|mark| *mark == Mark::Stale).unwrap_or(Mark::Present);
         };
-        let tokens = self.generated.increase(generated, page.odd);
-        let requests = self.finished.increase(finished, page.odd);
+        let tokens = self.generated.increase(generated, page);
+        let requests = self.finished.increase(finished, page);
         let seconds = match self.cols.busy {
-            Busy::Decoding(_) => self.decoding.increase(busy, page.odd),
+            Busy::Decoding(_) => self.decoding.increase(busy, page),
             Busy::Running(_) => {
                 let time = page.batch.time;
                 let before = self.running.replace((time, busy)).filter(|_| continuous);

@@ -65,6 +65,8 @@ struct Columns {
     /// The newest is with the exporters; the one before it has mostly been let go.
     values: [Option<Arc<Vec<Slot>>>; 2],
     marks: Vec<Mark>,
+    /// Of the page before; empty before the first.
+    before: Vec<Mark>,
     last_marks: Option<Arc<Vec<Mark>>>,
     /// Start times of the inputs and what became of them.
     starts: Option<(Option<Starts>, Option<Starts>)>,
@@ -110,17 +112,19 @@ impl Source {
             return None;
         }
         let inputs = common.plan.apply(batch.clone(), &mut self.plan);
-        let page = Page { batch: &inputs, odd: &common.odd };
+        let page = Page { batch: &inputs, odd: &common.odd, restarted: false };
         if let Some(ended) = self.bind(common, &page, &batch.shape) {
             return Some(Batch { source: id, ..ended });
         }
         let (bound, _) = self.bound.as_mut()?;
         let mut values = self.columns.free(bound.output.slots());
+        std::mem::swap(&mut self.columns.marks, &mut self.columns.before);
         self.columns.marks.clear();
         self.columns.marks.resize(bound.output.len(), Mark::Present);
         // A column that is free is nobody else's.
         if let Some(values) = Arc::get_mut(&mut values) {
-            let mut outputs = Outputs { values, marks: &mut self.columns.marks };
+            let (marks, before) = (&mut self.columns.marks, &self.columns.before);
+            let mut outputs = Outputs { values, marks, before };
             for pod in &mut bound.pods {
                 pod.run(&page, common.max_gap, &mut outputs);
             }
@@ -167,6 +171,7 @@ impl Source {
             }
         }
         self.columns.starts = None;
+        self.columns.marks.clear();
         self.bound = Some((bound, metadata.generation()));
         None
     }
