@@ -148,19 +148,19 @@ fn warnings_fail_only_when_denied() {
 }
 
 #[test]
-fn processors_in_an_order_that_loses_something_are_warned_of() {
+fn processors_in_an_order_that_loses_something_are_told_of() {
     let config = "[receivers.engines]\ntype = \"prometheus\"\ntargets = [\"127.0.0.1:1\"]\n[exporters.prometheus]\n\
         [processors.llm]\n[processors.normalize]\n[processors.pod_id]\n[processors.labels]\n[pipelines.metrics]\n\
         receivers = [\"engines\"]\nprocessors = [\"normalize\", \"labels\", \"pod_id\", \"llm\"]\nexporters = [\"prometheus\"]\n";
     let (code, _, err) = run_with(config, &["check"]);
-    assert_eq!(code, 0, "{err}");
+    assert_eq!(code, 4, "{err}");
     for told in [
         "`pod_id` comes after `labels`",
         "agent.toml:11:38",
         "`llm` comes after `normalize`",
         "agent.toml:11:48",
         r#"processors = ["llm", "normalize", "pod_id", "labels"]"#,
-        "2 warnings",
+        "1 error, 1 warning",
     ] {
         assert!(err.contains(told), "{told}:\n{err}");
     }

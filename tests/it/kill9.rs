@@ -35,7 +35,7 @@ pub(crate) struct Told {
     pub(crate) late: usize,
     pub(crate) foreign: usize,
     pub(crate) duplicates: usize,
-    /// Came twice, although the first of them was answered longer before the kill than a commit may be behind.
+    /// Came twice, although the first came longer before the connections were broken than a commit may be behind.
     pub(crate) duplicates_not_in_flight: usize,
 }
 
@@ -90,13 +90,14 @@ pub(crate) fn run(kills: usize, seed: u64) -> Told {
         ),
     );
     let mut random = Random(seed);
-    let mut died = Vec::new();
+    let (mut died, mut broken) = (Vec::new(), Vec::new());
     let mut flow = Flow::run(&config);
     let source = Arc::new(Mutex::new(flow.source("a", 20)));
     let stop = Arc::new(AtomicBool::new(false));
     let thread = sender(Arc::clone(&source), Arc::clone(&stop));
     for kill in 0..kills {
         if random.below(2) == 0 {
+            broken.push(Instant::now());
             backend.down();
         }
         pass(Duration::from_millis(100 + random.below(700)));
@@ -104,8 +105,10 @@ pub(crate) fn run(kills: usize, seed: u64) -> Told {
             backend.up();
             pass(Duration::from_millis(random.below(50)));
         }
+        broken.push(Instant::now());
+        let log = flow.binary.kill();
         died.push(Instant::now());
-        flow.binary.kill();
+        assert!(!log.contains("level=error") && !log.contains("damaged"), "{log}");
         if kill % 2 == 0 {
             backend.up();
         }
@@ -120,10 +123,18 @@ pub(crate) fn run(kills: usize, seed: u64) -> Told {
         (flow.books("out").waiting == 0.0).then_some(())
     });
     let source = source.lock().unwrap();
-    told(&backend, &source, &died)
+    told(&backend, &source, &died, &broken)
 }
 
-fn told(backend: &Backend, source: &Source, died: &[Instant]) -> Told {
+/// How long after `at` the next of `events` was. What was on its way came shortly after it.
+fn until(events: &[Instant], at: Instant) -> Option<Duration> {
+    let next = events.iter().find(|event| **event + SLACK >= at)?;
+    Some(next.saturating_duration_since(at))
+}
+
+/// `died`: when each life of the agent was over. `broken`: when connections to the backend began to break, by that or by
+/// the backend.
+fn told(backend: &Backend, source: &Source, died: &[Instant], broken: &[Instant]) -> Told {
     let expected = sent(&[source]);
     let verdict = backend.with_ledger(|ledger| ledger.judge(NUMBERED_SERIES, &expected));
     let mut told = Told {
@@ -134,9 +145,6 @@ fn told(backend: &Backend, source: &Source, died: &[Instant]) -> Told {
         duplicates: verdict.duplicates,
         ..Told::default()
     };
-    // How long after `at` the agent died.
-    let until_death =
-        |at: Instant| died.iter().find(|death| **death >= at).map(|death| *death - at);
     let requests = backend.requests();
     let ledger = backend.ledger();
     let mut came: HashMap<&str, BTreeMap<i64, Instant>> = HashMap::new();
@@ -149,7 +157,7 @@ fn told(backend: &Backend, source: &Source, died: &[Instant]) -> Told {
                 expected[label].contains(&one.time_ms) || source.unsure().contains(&one.time_ms);
             told.foreign += usize::from(!known);
             if let Some(first) = seen.insert(one.time_ms, at)
-                && until_death(first).is_none_or(|after| after > COMMIT + SLACK)
+                && until(broken, first).is_none_or(|after| after > COMMIT + SLACK)
             {
                 told.duplicates_not_in_flight += 1;
             }
@@ -158,7 +166,8 @@ fn told(backend: &Backend, source: &Source, died: &[Instant]) -> Told {
     for (label, times) in &expected {
         let seen = came.get(label.as_str());
         for time in times.iter().filter(|time| !seen.is_some_and(|seen| seen.contains_key(*time))) {
-            let before = until_death(source.taken_at()[time]).unwrap_or(Duration::MAX);
+            let (taken, life) = source.taken_at()[time];
+            let before = died.get(life).map_or(Duration::MAX, |death| *death - taken);
             told.oldest_lost = told.oldest_lost.max(before);
             told.beyond_commit += usize::from(before > COMMIT + SLACK);
         }

@@ -109,10 +109,12 @@ impl Binary {
         self.child.id()
     }
 
-    /// Ends it as a crash does, at once and without a word.
-    pub fn kill(mut self) {
+    /// Ends it as a crash does, at once and without a word. Gives what it had said before.
+    pub fn kill(mut self) -> String {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        self.seen.extend(self.lines.try_iter());
+        self.seen.join("\n")
     }
 
     /// Asks it to stop and waits for the end.

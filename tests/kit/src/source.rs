@@ -43,7 +43,8 @@ pub struct Source {
     line: Option<BufReader<TcpStream>>,
     sent: BTreeMap<String, HashSet<i64>>,
     unsure: HashSet<i64>,
-    taken_at: BTreeMap<i64, Instant>,
+    moves: usize,
+    taken_at: BTreeMap<i64, (Instant, usize)>,
 }
 
 fn attribute(key: &str, text: &str) -> KeyValue {
@@ -64,6 +65,7 @@ impl Source {
             line: None,
             sent: BTreeMap::new(),
             unsure: HashSet::new(),
+            moves: 0,
             taken_at: BTreeMap::new(),
         }
     }
@@ -72,6 +74,7 @@ impl Source {
     pub fn move_to(&mut self, address: &str) {
         address.clone_into(&mut self.address);
         self.line = None;
+        self.moves += 1;
     }
 
     fn labels(&self) -> impl Iterator<Item = String> + '_ {
@@ -118,7 +121,7 @@ impl Source {
                 for label in (0..self.series).map(|series| format!("{}-{series}", self.name)) {
                     self.sent.entry(label).or_default().insert(self.began_ms + number);
                 }
-                self.taken_at.insert(self.began_ms + number, Instant::now());
+                self.taken_at.insert(self.began_ms + number, (Instant::now(), self.moves));
                 self.next += 1;
             }
             Some(_) => {}
@@ -206,8 +209,8 @@ impl Source {
         &self.unsure
     }
 
-    /// When each request, by the time of its points, was answered.
-    pub fn taken_at(&self) -> &BTreeMap<i64, Instant> {
+    /// When each request that was taken, by the time of its points, was answered, and after how many moves.
+    pub fn taken_at(&self) -> &BTreeMap<i64, (Instant, usize)> {
         &self.taken_at
     }
 
