@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use pipeline_journal::faulty::FaultyDisk;
-use pipeline_journal::{Journal, JournalSettings, Position};
+use pipeline_journal::{Journal, JournalSettings, Position, Recovered};
 use pipeline_model::{
     Batch, Bounds, Exemplar, ExponentialPoint, Extras, Group, Interner, Kind, Label, Labels, Mark,
     Metric, Shape, ShapeBuilder, Slot, SourceId, Temporality, Value,
@@ -58,17 +58,11 @@ fn batch(shape: &Arc<Shape>, source: SourceId, time: i64) -> Batch {
     batch
 }
 
-fn open(disk: &FaultyDisk) -> Journal {
+fn open(disk: &FaultyDisk) -> (Journal, Recovered) {
     let settings =
         JournalSettings { bytes_max: 1 << 20, segment_bytes: 4096, buffer_bytes_max: 1 << 20 };
-    let (journal, _) = Journal::open_on(
-        Arc::new(disk.clone()),
-        Path::new(DIR),
-        settings,
-        Arc::new(Interner::new()),
-    )
-    .unwrap();
-    journal
+    let (disk, interner) = (Arc::new(disk.clone()), Arc::new(Interner::new()));
+    Journal::open_on(disk, Path::new(DIR), settings, interner).unwrap()
 }
 
 /// A whole log of three segments, some of it acknowledged.
@@ -76,7 +70,7 @@ fn files() -> &'static [(PathBuf, Vec<u8>)] {
     static FILES: OnceLock<Vec<(PathBuf, Vec<u8>)>> = OnceLock::new();
     FILES.get_or_init(|| {
         let disk = FaultyDisk::new();
-        let journal = open(&disk);
+        let (journal, _) = open(&disk);
         let interner = Interner::new();
         let shapes = [shape(&interner, 5), shape(&interner, 12)];
         let sources = [SourceId::next(), SourceId::next()];
@@ -148,14 +142,22 @@ pub fn check(data: &[u8]) {
         }
         disk.put(path, content);
     }
-    let journal = open(&disk);
+    let (journal, _) = open(&disk);
     let before = read_all(&journal);
     assert!(before.is_sorted_by(|a, b| a.0 < b.0), "in order, each once");
     let interner = Interner::new();
     journal.append(&batch(&shape(&interner, 5), SourceId::next(), LAST)).unwrap();
     journal.commit().unwrap();
     drop(journal);
-    let mut after = read_all(&open(&disk));
+    let (journal, recovered) = open(&disk);
+    let mut after = read_all(&journal);
     assert_eq!(after.pop().map(|(_, time)| time), Some(LAST));
-    assert_eq!(after, before);
+    if first & 1 == 1 {
+        // Records that lie may be refused once and believed when the ones that they contradict are gone.
+        return;
+    }
+    // A batch whose own segment lacks its shape goes with the last segment that had it, and is counted.
+    let missing = before.iter().filter(|found| !after.contains(found)).count();
+    assert!(missing as u64 <= recovered.damaged_records, "{missing} are missing");
+    assert_eq!(after.len() + missing, before.len());
 }

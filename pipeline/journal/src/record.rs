@@ -120,6 +120,10 @@ impl Header {
         out.extend_from_slice(&crc.to_le_bytes());
     }
 
+    pub(crate) fn may_begin_with(bytes: &[u8]) -> bool {
+        bytes.iter().zip(&MAGIC).all(|(a, b)| a == b)
+    }
+
     pub(crate) fn read(bytes: &[u8]) -> Self {
         let Some((header, _)) = bytes.split_first_chunk::<{ Self::BYTES }>() else {
             return Self::Damaged;

@@ -213,11 +213,14 @@ impl Scan {
 }
 
 /// Whether a file without a header and without a good record is somebody else's, or one that nobody can read. A power
-/// cut leaves files like that too, but with nothing where the header should be.
+/// cut or a full disk leaves files like that too, but with nothing or only the beginning of a header.
 fn is_foreign(file: &dyn DiskFile) -> bool {
     let mut header = [0; Header::BYTES];
     match file.read_at(&mut header, 0) {
-        Ok(read) => header[..read].iter().any(|byte| *byte != 0),
+        Ok(_) => {
+            let is_said = header.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            is_said == Header::BYTES || !Header::may_begin_with(&header[..is_said])
+        }
         Err(_) => true,
     }
 }
