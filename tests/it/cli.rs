@@ -209,6 +209,8 @@ fn every_file_to_start_from_is_valid() {
             "MODEL_NAME",
             "DEPLOYMENT_ID",
             "NODE_NAME",
+            "NEW_RELIC_LICENSE_KEY",
+            "GRAFANA_CLOUD_TOKEN",
         ] {
             command.env(name, "a-value-of-the-test-long-enough");
         }
@@ -216,5 +218,5 @@ fn every_file_to_start_from_is_valid() {
         assert!(out.status.success(), "{shown}:\n{}", String::from_utf8_lossy(&out.stderr));
         checked += 1;
     }
-    assert!(checked >= 5);
+    assert!(checked >= 9);
 }
