@@ -325,7 +325,7 @@ do not edit.
 ## Formulas
 
 In the engines' newest names without prefix; older names are translated first. `d(x)` is the increase from one page to \
-the next. The method in use is told by `inferometer_llm_method`.
+the next. The method in use is told by `inferometer_llm_method`. What an engine does not count itself (speeds, hit rates) is counted from the agent's first page of a pod on: where the agent restarts it begins at zero, which `rate()` and `increase()` know how to read; where the engine restarts it goes on.
 
 | metric | engine | releases | method | formula | quality |
 |---|---|---|---|---|---|
