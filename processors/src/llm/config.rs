@@ -13,7 +13,9 @@ pub struct Config {
     /// Over how long `llm_avg_in_flight_tokens` is averaged, 10 s to 1 h, where neither `deployments` nor the
     /// deployment's metadata (`autoscaling_window`) says otherwise. Scrape several times within it.
     pub autoscaling_window: Duration,
-    /// Settings of single deployments, by `deployment_id`.
+    /// Settings of single deployments, by their id as the target's labels, its pod or the metadata have it
+    /// (`deployment_id`, `deployment`, `k8s.deployment.name`). An id that only `processors.labels.attach` sets is not
+    /// known yet here: where there is but one deployment, set `autoscaling_window` itself.
     pub deployments: BTreeMap<String, Deployment>,
     /// Adds what goes beyond the contract: `llm_queue_time_seconds`, `llm_prefill_time_seconds`,
     /// `llm_decode_time_seconds`, `llm_preemptions_total`, `llm_spec_decode_acceptance_ratio` and
