@@ -6,7 +6,7 @@
 //! a render is a loop of short copies and number prints.
 //!
 //! [`Exposition`] keeps the newest batch of each source and decides, when a source's shape changes, which of its series
-//! can be shown: one type per family name, one owner per series. [`Exposition::snapshot`] is cheap and is rendered
+//! can be shown, and how: OpenTelemetry's under Prometheus' names ([`Otel`]), one type per family name, one owner per series. [`Exposition::snapshot`] is cheap and is rendered
 //! without holding anything up.
 //!
 //! Formats: <https://prometheus.io/docs/instrumenting/exposition_formats/>,
@@ -17,15 +17,19 @@ mod carry;
 mod index;
 mod label_text;
 mod native;
+mod otel;
 mod protobuf;
 mod snapshot;
 mod state;
 mod text;
 
-pub use crate::prometheus::Escaping;
+pub use crate::prometheus::{Escaping, Naming};
+pub use otel::Otel;
 pub use snapshot::{Only, Snapshot};
 pub use state::{Dropped, Exposition};
 
+#[cfg(test)]
+mod otel_tests;
 #[cfg(test)]
 mod roundtrip;
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub(super) fn render(
     out: &mut Vec<u8>,
 ) {
     let hidden: Vec<_> = snapshot.views.iter().map(|view| view.hidden(only)).collect();
-    let names = family_names(&snapshot.heads, escaping, false);
+    let names = family_names(&snapshot.heads, snapshot.naming, escaping, false);
     for (head, name) in snapshot.heads.iter().zip(names) {
         let Some(name) = name else { continue };
         let mut family = MetricFamily {

@@ -8,6 +8,7 @@ use pipeline_model::{Batch, Metric, Series, Shape};
 use super::index::{Row, TableIndex, hash_labels, remembered};
 use super::label_text::{OwnTexts, group_text};
 use super::{Escaping, Format, Options, Style, protobuf, text};
+use crate::prometheus::Naming;
 use crate::prometheus::escape::label_name;
 use crate::prometheus::family::Type;
 use crate::prometheus::labels::is_empty;
@@ -163,6 +164,7 @@ impl View {
 pub struct Snapshot {
     pub(super) heads: Arc<[FamilyHead]>,
     pub(super) views: Vec<View>,
+    pub(super) naming: Naming,
     pub(super) version: u64,
 }
 

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, Weak};
 
 use foldhash::fast::RandomState;
 use foldhash::{HashMap, HashMapExt};
-use pipeline_model::{Batch, Metric, RowId, Shape, SourceId, Str};
+use pipeline_model::{Batch, Metric, RowId, Shape, Slot, SourceId, Str};
 
 use super::carry::{self, Seen};
 use super::index::{Span, TableIndex};
+use super::otel::{Info, Otel, Shown};
 use super::snapshot::{FamilyHead, Snapshot, SourceIndex, View, bit, set_bit};
 use crate::prometheus::family::Type;
 
@@ -39,15 +40,29 @@ impl Dropped {
         }
     }
 
+    fn add(&mut self, other: Self) {
+        self.duplicate += other.duplicate;
+        self.type_conflict += other.type_conflict;
+        self.delta += other.delta;
+        self.limit += other.limit;
+    }
+
     /// True when another source's leaving may bring some of these to light.
     fn is_contested(self) -> bool {
         self.duplicate + self.type_conflict + self.limit > 0
     }
 }
 
+/// The source that says `target_info` for all others.
+const INFOS: u64 = u64::MAX;
+
 struct Source {
     /// Names it in `claims`; shorter than its id.
     key: u32,
+    /// The shape that it came with: that of `batch` has the page's names.
+    came_with: u64,
+    /// What `target_info` says of its resources.
+    infos: Box<[Info]>,
     batch: Batch,
     index: Arc<SourceIndex>,
     dropped: Dropped,
@@ -72,6 +87,11 @@ struct Family {
 /// table, its rows and texts; sources beyond the limit hold their batch and one bit per row.
 pub struct Exposition {
     series_max: usize,
+    otel: Otel,
+    /// `target_info` has to be said anew.
+    infos_changed: bool,
+    /// What `target_info` has left out since the last update.
+    infos_dropped: Dropped,
     hasher: RandomState,
     sources: BTreeMap<SourceId, Source>,
     families: BTreeMap<Str, Family>,
@@ -94,10 +114,18 @@ impl std::fmt::Debug for Exposition {
 }
 
 impl Exposition {
-    /// One that shows at most `series_max` series.
+    /// One that shows at most `series_max` series, and OpenTelemetry's by default rules.
     pub fn new(series_max: usize) -> Self {
+        Self::with_otel(series_max, Otel::default())
+    }
+
+    /// One that shows at most `series_max` series, and OpenTelemetry's by `otel`.
+    pub fn with_otel(series_max: usize, otel: Otel) -> Self {
         Self {
             series_max,
+            otel,
+            infos_changed: false,
+            infos_dropped: Dropped::default(),
             hasher: RandomState::default(),
             sources: BTreeMap::new(),
             families: BTreeMap::new(),
@@ -116,18 +144,61 @@ impl Exposition {
     /// histograms and summaries keep off the page are among them.
     pub fn update(&mut self, batch: Batch, now: u64) -> Dropped {
         self.version += 1;
+        let mut dropped = std::mem::take(&mut self.infos_dropped);
         if batch.ended {
             self.remove(batch.source);
-            return Dropped::default();
+            return dropped;
         }
-        let Some(source) = self.sources.get_mut(&batch.source) else {
+        let came_with = batch.shape.id();
+        let known = self.sources.get(&batch.source);
+        let shown = match known.filter(|source| source.came_with == came_with) {
+            Some(source) => Err(Arc::clone(&source.batch.shape)),
+            None => Ok(self.otel.shown(&batch.shape)),
+        };
+        dropped.add(match shown {
+            Err(shape) => {
+                self.renew(Batch { shape, ..batch }, now);
+                Dropped::default()
+            }
+            Ok(Shown { shape, infos }) => {
+                let id = batch.source;
+                let before = self.sources.get(&id).map_or(&[][..], |source| &source.infos);
+                self.infos_changed |= *before != *infos;
+                let dropped = self.take(Batch { shape, ..batch }, now);
+                if let Some(source) = self.sources.get_mut(&id) {
+                    (source.came_with, source.infos) = (came_with, infos);
+                }
+                dropped
+            }
+        });
+        dropped
+    }
+
+    /// Takes a batch with the page's names and a shape that is new to its source.
+    fn take(&mut self, batch: Batch, now: u64) -> Dropped {
+        let id = batch.source;
+        let Some(source) = self.sources.get(&id) else {
             let key = self.next_key;
             self.next_key = self.next_key.wrapping_add(1);
             let (index, dropped) = self.index(&batch.shape, key);
-            let source = Source { key, index, dropped, at: now, seen: None, batch };
-            self.sources.insert(source.batch.source, source);
+            let (came_with, infos) = (batch.shape.id(), Box::default());
+            let source =
+                Source { key, came_with, infos, index, dropped, at: now, seen: None, batch };
+            self.sources.insert(id, source);
             return dropped;
         };
+        let before = source.dropped;
+        if !self.renew(batch, now) {
+            return Dropped::default();
+        }
+        let after = self.index_again(id);
+        self.settle_contested(Some(id));
+        after.beyond(before)
+    }
+
+    /// Gives a source that is known its newest batch. True when its shape is another one.
+    fn renew(&mut self, batch: Batch, now: u64) -> bool {
+        let Some(source) = self.sources.get_mut(&batch.source) else { return false };
         let (batch, seen) = if carry::has_absent(&batch) {
             let (batch, seen) =
                 carry::carry_over(&source.batch, source.seen.as_ref(), source.at, batch, now);
@@ -137,14 +208,23 @@ impl Exposition {
         };
         let same = source.batch.shape.id() == batch.shape.id();
         (source.batch, source.seen, source.at) = (batch, seen, now);
-        if same {
-            return Dropped::default();
+        !same
+    }
+
+    /// Says `target_info` anew where the resources have changed. Put off until somebody looks, so that many sources
+    /// that come at once cost one index.
+    fn settle_infos(&mut self) {
+        if !std::mem::take(&mut self.infos_changed) {
+            return;
         }
-        let id = source.batch.source;
-        let before = source.dropped;
-        let after = self.index_again(id);
-        self.settle_contested(Some(id));
-        after.beyond(before)
+        let shape = self.otel.info_shape(self.sources.values().flat_map(|source| &source.infos));
+        let id = SourceId::from_raw(INFOS);
+        if shape.is_empty() {
+            return self.remove(id);
+        }
+        let values = vec![Slot::double(1.0); shape.slots()];
+        let dropped = self.take(Batch::new(id, shape, 0, values), u64::MAX);
+        self.infos_dropped.add(dropped);
     }
 
     /// Lets go of what was last said before `deadline`: whole sources, and rows that have been absent for that long.
@@ -183,27 +263,34 @@ impl Exposition {
 
     /// Sources that are shown.
     pub fn sources(&self) -> usize {
-        self.sources.len()
+        self.sources.len() - usize::from(self.sources.contains_key(&SourceId::from_raw(INFOS)))
     }
 
     /// The state of now, to be rendered at leisure: a few pointers per source.
     pub fn snapshot(&mut self) -> Snapshot {
+        self.settle_infos();
         let heads = self.heads.get_or_insert_with(|| {
             self.families
                 .values()
                 .map(|family| FamilyHead { ty: family.ty, metric: Arc::clone(&family.metric) })
                 .collect()
         });
-        let views = self
+        let mut views: Vec<View> = self
             .sources
             .values()
             .map(|source| View { batch: source.batch.clone(), index: Arc::clone(&source.index) })
             .collect();
-        Snapshot { heads: Arc::clone(heads), views, version: self.version }
+        if let Some(infos) = views.last_mut().filter(|view| view.batch.source.get() == INFOS) {
+            let told = self.sources.values().filter(|source| !source.infos.is_empty());
+            infos.batch.time = told.map(|source| source.batch.time).max().unwrap_or_default();
+        }
+        let (heads, naming) = (Arc::clone(heads), self.otel.naming);
+        Snapshot { heads, views, naming, version: self.version }
     }
 
     fn remove(&mut self, id: SourceId) {
         if let Some(source) = self.sources.remove(&id) {
+            self.infos_changed |= !source.infos.is_empty();
             self.release(&source.index, source.key);
             drop(source);
             self.settle_contested(None);

@@ -15,7 +15,7 @@ use crate::prometheus::escape::{is_legal_metric, push_help, push_name};
 use crate::prometheus::family::{Type, unit_word};
 use crate::prometheus::labels::escaped_labels;
 use crate::prometheus::number::{push_double, push_int, push_seconds, push_slot};
-use crate::prometheus::translate::full_name;
+use crate::prometheus::translate::{Naming, full_name};
 
 /// Exemplars may carry this many characters of names and values. Source: OpenMetrics 1.0.
 const EXEMPLAR_CHARS_MAX: usize = 128;
@@ -75,11 +75,12 @@ pub(super) struct FamilyName {
 /// unknown type.
 pub(super) fn family_names(
     heads: &[FamilyHead],
+    naming: Naming,
     escaping: Escaping,
     open_metrics: bool,
 ) -> Vec<Option<FamilyName>> {
     let full: Vec<Cow<'_, str>> =
-        heads.iter().map(|head| full_name(&head.metric, head.ty, escaping)).collect();
+        heads.iter().map(|head| full_name(&head.metric, head.ty, escaping, naming)).collect();
     let all: HashSet<&str> = full.iter().map(|name| &**name).collect();
     let mut names: Vec<Option<FamilyName>> = heads.iter().map(|_| None).collect();
     // Shorter names first: that of a sample is longer than that of its family.
@@ -183,7 +184,7 @@ pub(super) fn render(
             span: 0,
         })
         .collect();
-    let names = family_names(&snapshot.heads, escaping, open_metrics);
+    let names = family_names(&snapshot.heads, snapshot.naming, escaping, open_metrics);
     let mut scratch = Vec::new();
     for (family, name) in snapshot.heads.iter().zip(&names) {
         let head = name.as_ref().map(|name| Head::new(family, name, open_metrics));

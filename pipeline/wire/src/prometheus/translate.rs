@@ -54,9 +54,14 @@ const PER: &[(&str, &str)] = &[
     ("y", "year"),
 ];
 
-/// The full name of `metric`, whose family is of type `ty`, on a page.
-pub(crate) fn full_name(metric: &Metric, ty: Type, escaping: Escaping) -> Cow<'_, str> {
-    if escaping == Escaping::Underscores && metric.name.contains('.') {
+/// The full name of `metric`, whose family is of type `ty`, on a page; `naming` is what becomes of OpenTelemetry's.
+pub(crate) fn full_name(
+    metric: &Metric,
+    ty: Type,
+    escaping: Escaping,
+    naming: Naming,
+) -> Cow<'_, str> {
+    if escaping == Escaping::Underscores && naming.suffixes() && metric.name.contains('.') {
         Cow::Owned(translated(&metric.name, &metric.unit, ty == Type::Counter))
     } else {
         metric_name(&metric.name, escaping)
@@ -105,7 +110,7 @@ pub(crate) fn stored_name(
         (false, true) => Cow::Borrowed(name),
         (false, false) => metric_name(name, Escaping::Underscores),
         (true, false) if naming.suffixes() => Cow::Owned(translated(name, &metric.unit, counter)),
-        (true, false) => Cow::Owned(legal(split(name).collect())),
+        (true, false) => Cow::Owned(legal(&split(name).collect::<Vec<_>>())),
         (true, true) if naming.suffixes() => {
             let stem = if counter { name.strip_suffix("_total").unwrap_or(name) } else { name };
             let mut out = stem.to_owned();
@@ -132,11 +137,11 @@ fn translated(name: &str, unit: &str, counter: bool) -> String {
     if counter {
         words.push("total");
     }
-    legal(words)
+    legal(&words)
 }
 
 /// The words as a name, which does not begin with a digit.
-fn legal(words: Vec<&str>) -> String {
+fn legal(words: &[&str]) -> String {
     let mut out = words.join("_");
     if out.is_empty() || out.starts_with(|first: char| first.is_ascii_digit()) {
         out.insert(0, '_');
@@ -213,8 +218,12 @@ mod tests {
             let (kind, ty) =
                 if counter { (Kind::COUNTER, Type::Counter) } else { (Kind::Gauge, Type::Gauge) };
             let metric = Metric::new(name, unit, "", kind);
-            assert_eq!(full_name(&metric, ty, Escaping::Underscores), expected, "{name} in {unit}");
-            assert_eq!(full_name(&metric, ty, Escaping::AllowUtf8), name);
+            let full = |escaping, naming| full_name(&metric, ty, escaping, naming).into_owned();
+            let naming = Naming::default();
+            assert_eq!(full(Escaping::Underscores, naming), expected, "{name} in {unit}");
+            assert_eq!(full(Escaping::AllowUtf8, naming), name);
+            let as_it_is = metric_name(name, Escaping::Underscores);
+            assert_eq!(full(Escaping::Underscores, Naming::NoTranslation), as_it_is);
         }
     }
 

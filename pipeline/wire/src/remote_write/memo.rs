@@ -13,7 +13,7 @@ use crate::prometheus::Escaping;
 use crate::prometheus::family::Type;
 use crate::prometheus::labels::{escaped_labels, reserved_label};
 use crate::prometheus::number::push_bound;
-use crate::prometheus::origin::{is_otel, is_target_info, job_and_instance, scope_labels};
+use crate::prometheus::origin::{OriginLabel, is_otel, origin_labels, target_info};
 use crate::prometheus::translate::stored_name;
 
 /// How the points of a row are said.
@@ -235,41 +235,23 @@ impl Maker<'_> {
                 .map(|(name, value)| (name.into_owned(), value.into_owned()))
                 .collect();
         // What belongs to the resource is no label of the series, so it gives way to one, but for who produced it.
-        let mut add = |name: &str, value: &str, wins: bool| {
-            if value.is_empty() || reserved == Some(name) {
-                return;
-            }
-            match out.iter_mut().find(|(known, _)| known == name) {
-                Some((_, known)) if wins || known.is_empty() => value.clone_into(known),
-                Some(_) => {}
-                None => out.push((name.to_owned(), value.to_owned())),
+        let mut add = |label: OriginLabel| {
+            if !label.value.is_empty() && reserved != Some(label.name.as_str()) {
+                label.put(&mut out);
             }
         };
         if otel {
-            if self.options.scope_labels {
-                for (name, value) in scope_labels(&one.group.scope) {
-                    add(&self.legal(&name), &value, true);
-                }
-            }
-            let (job, instance) = job_and_instance(&one.group.resource);
-            add("job", &job, true);
-            add("instance", &instance, true);
-            for name in &self.options.promote {
-                if let Some(value) = one.group.resource.attributes.get(name) {
-                    add(&self.legal(name), &value.to_string(), false);
-                }
-            }
+            let Options { scope_labels, promote, .. } = self.options;
+            origin_labels(one.group, self.escaping(), *scope_labels, promote)
+                .into_iter()
+                .for_each(&mut add);
         }
         for (name, value) in &self.options.external_labels {
-            add(name, value, false);
+            add(OriginLabel { name: name.clone(), value: value.clone(), wins: false });
         }
         out.retain(|(name, value)| !name.is_empty() && !value.is_empty() && name != "__name__");
         out.sort_unstable();
         out
-    }
-
-    fn legal(&self, name: &str) -> String {
-        crate::prometheus::escape::label_name(name, self.escaping()).into_owned()
     }
 
     fn series(
@@ -328,25 +310,11 @@ impl Maker<'_> {
             return out;
         }
         for group in shape.groups() {
-            let attributes = &group.resource.attributes;
-            let key = job_and_instance(&group.resource);
-            if (key.0.is_empty() && key.1.is_empty()) || out.iter().any(|info| info.key == key) {
+            let said = target_info(&group.resource, self.escaping());
+            let Some((key, mut labels)) = said else { continue };
+            if out.iter().any(|info| info.key == key) {
                 continue;
             }
-            let rest = attributes.iter().filter(|label| is_target_info(&label.name));
-            let mut labels: Vec<(String, String)> = escaped_labels(rest, self.escaping(), None)
-                .into_iter()
-                .map(|(name, value)| (name.into_owned(), value.into_owned()))
-                .filter(|(name, value)| {
-                    !value.is_empty()
-                        && !matches!(name.as_str(), "" | "job" | "instance" | "__name__")
-                })
-                .collect();
-            if labels.is_empty() {
-                continue;
-            }
-            labels.push(("job".to_owned(), key.0.clone()));
-            labels.push(("instance".to_owned(), key.1.clone()));
             for (name, value) in &self.options.external_labels {
                 if labels.iter().all(|(known, _)| known != name) {
                     labels.push((name.clone(), value.clone()));
