@@ -1,11 +1,6 @@
 //! Batches of any kind to remote write and back: the committed fuzz corpus, and chance.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test, helpers included"
-)]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test, helpers included")]
 
 use std::path::Path;
 

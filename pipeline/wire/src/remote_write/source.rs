@@ -17,6 +17,9 @@ pub(super) struct Last {
     pub(super) rows: RowId,
 }
 
+/// Labels and family, by number.
+pub(super) type Numbers = (Vec<u32>, u32);
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -31,7 +34,7 @@ pub(super) struct Source {
     /// The same of the shapes before: those series may be back in this one, as new rows.
     pub(super) floor: i64,
     /// Who this source speaks for, with the labels' numbers and family.
-    pub(super) infos: Vec<(Info, Option<(Vec<u32>, u32)>)>,
+    pub(super) infos: Vec<(Info, Option<Numbers>)>,
     /// When it last did, be it with another shape.
     pub(super) info_ms: i64,
     /// It has to, however short ago that was.
@@ -85,7 +88,7 @@ impl Source {
     pub(super) fn by_row(&mut self) {
         if self.row_last.is_empty() {
             let Last { ms, rows } = self.last;
-            let before = ms.saturating_sub(1).max(NEVER);
+            let before = ms.saturating_sub(1);
             let of = |row| if row < rows { ms } else { before };
             self.row_last = (0..self.shape.len() as RowId).map(of).collect();
         }

@@ -121,7 +121,7 @@ fn all_kinds() -> Vec<Row> {
         (metric("depth", Kind::Gauge), own.clone(), vec![0.0]),
         (int, own.clone(), vec![7.0]),
         (info, labels(&[("version", "1"), ("empty", "")]), vec![1.0]),
-        (metric("wait_seconds", Kind::histogram(bounds)), own.clone(), vec![4.5, 3.0, 1.0, 2.0]),
+        (metric("wait_seconds", Kind::histogram(bounds)), own, vec![4.5, 3.0, 1.0, 2.0]),
         (
             metric("took", Kind::Summary { quantiles: Bounds::new(&[0.5, 1.0]) }),
             labels(&[("quantile", "mine")]),
