@@ -1,14 +1,19 @@
 //! What users write under `[exporters.prometheus]`.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
+use pipeline_component::Settings;
 use pipeline_config::{Diagnostics, Duration, Section, codes};
 use pipeline_net::auth::TokensError;
 use pipeline_net::server::check_listen;
 use pipeline_net::tls::ServerTls;
 use pipeline_net::{TokenSettings, Tokens};
+use pipeline_wire::exposition::Otel;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::remote_write::Translation;
 
 /// A page for Prometheus and everything that reads what Prometheus reads.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -39,6 +44,14 @@ pub struct Config {
     pub created: bool,
     /// Gives each sample the time of its source. Prometheus then does not notice when a series ends.
     pub timestamps: bool,
+    /// What becomes of OpenTelemetry's names. Those of scraped metrics stay as they are.
+    pub translation_strategy: Translation,
+    /// Labels `otel_scope_name` and the like on metrics of OpenTelemetry's scopes.
+    pub scope_labels: bool,
+    /// A series `target_info` per job and instance of OpenTelemetry's resources, with their attributes.
+    pub target_info: bool,
+    /// Attributes of OpenTelemetry's resources that become labels of all their series.
+    pub promote_resource_attributes: Vec<String>,
 }
 
 impl Default for Config {
@@ -56,11 +69,27 @@ impl Default for Config {
             compress: true,
             created: false,
             timestamps: false,
+            translation_strategy: Translation::default(),
+            scope_labels: true,
+            target_info: true,
+            promote_resource_attributes: Vec::new(),
         }
     }
 }
 
 impl Config {
+    /// What becomes of OpenTelemetry's series.
+    pub(super) fn otel(&self, settings: &Settings) -> Otel {
+        Otel {
+            naming: self.translation_strategy.naming(),
+            scope_labels: self.scope_labels,
+            target_info: self.target_info,
+            promote: self.promote_resource_attributes.clone(),
+            contract: Arc::clone(&settings.contract),
+            interner: Arc::clone(&settings.interner),
+        }
+    }
+
     /// Checks what types alone do not say, and makes the tokens.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! Exporter `prometheus`: a page that is pulled.
 //!
+//! Deltas are added up before they come here, and OpenTelemetry's series get Prometheus' names and labels.
+//!
 //! `export` only keeps the newest batch of its source, so it never fails and never waits. Readers get a page that is
 //! made when the first of them asks and shared by all that ask for the same within a moment ([`pages`]).
 //!
@@ -121,7 +123,7 @@ impl Prometheus {
     fn new(config: Config, tokens: Option<Tokens>, settings: &Settings) -> Self {
         let max_series = usize::try_from(config.max_series.get()).unwrap_or(usize::MAX);
         let state = Arc::new(State {
-            exposition: Mutex::new(Exposition::new(max_series)),
+            exposition: Mutex::new(Exposition::with_otel(max_series, config.otel(settings))),
             epoch: Instant::now(),
             expiry: config.expiry.get(),
         });
@@ -219,6 +221,9 @@ impl Component for Prometheus {
 impl BuildExporter for Prometheus {
     fn build(config: Config, section: &Section, settings: Settings) -> Result<Outlet, Diagnostics> {
         let tokens = config.check(section)?;
-        Ok(Outlet::local(Self::new(config, tokens, &settings)))
+        // A page is read by many, who all want to see the same: it has no deltas.
+        let cumulative = pipeline_temporality::Options::cumulative();
+        let steps = vec![pipeline_temporality::processor(cumulative, &settings)];
+        Ok(Outlet::local_after(steps, Self::new(config, tokens, &settings)))
     }
 }

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use expect_test::{Expect, expect};
 use pipeline_component::telemetry::table;
-use pipeline_component::{BuildExporter, Exporter, Settings, Shutdown, StartError};
+use pipeline_component::{
+    BuildExporter, Exporter, Local, Outlet, Processor, Settings, Shutdown, StartError,
+};
 use pipeline_config::Section;
 use pipeline_model::{
-    Batch, Group, Interner, Kind, Labels, Metric, Resource, ShapeBuilder, Slot, SourceId,
+    Batch, Group, Interner, Kind, Labels, Metric, Resource, Scope, ShapeBuilder, Slot, SourceId,
+    Temporality,
 };
 use pipeline_net::compress::decode;
 use pipeline_net::{Coding, Request, Response};
@@ -404,4 +407,84 @@ fn wrong_settings_are_located() {
     "#]].assert_eq(&check(
         "listen = \"nonsense\"\ntls = { cert_file = \"/no/cert\", key_file = \"/no/key\" }",
     ));
+}
+
+/// A sum from a service, as the OTLP receiver hands it over.
+fn of_service(service: &str, temporality: Temporality, value: f64) -> Batch {
+    let interner = Interner::new();
+    let mut builder = ShapeBuilder::new(&interner);
+    let attributes = Labels::from_pairs([("service.name", service), ("host.name", "h")]);
+    let group = builder.group(Group {
+        resource: Arc::new(Resource { attributes, ..Resource::default() }),
+        scope: Arc::new(Scope { name: "lib".into(), ..Scope::default() }),
+        ..Group::default()
+    });
+    let kind = Kind::Sum { monotonic: true, temporality };
+    let metric = Arc::new(Metric::new("http.requests", "", "", kind));
+    builder.push(group, &metric, &Labels::empty()).expect("new");
+    Batch::new(SourceId::next(), builder.finish(), 60_000_000_000, vec![Slot::double(value)])
+}
+
+#[tokio::test]
+async fn what_came_by_otlp_is_shown_as_the_settings_say() {
+    for (settings, expected) in [
+        (
+            "",
+            expect![[r##"
+                # TYPE http_requests_total counter
+                http_requests_total{job="one",otel_scope_name="lib"} 1
+                http_requests_total{job="two",otel_scope_name="lib"} 2
+                # HELP target_info Attributes of the resource.
+                # TYPE target_info gauge
+                target_info{host_name="h",job="one"} 1
+                target_info{host_name="h",job="two"} 1
+            "##]],
+        ),
+        (
+            "scope_labels = false\ntarget_info = false\npromote_resource_attributes = [\"host.name\"]",
+            expect![[r##"
+                # TYPE http_requests_total counter
+                http_requests_total{host_name="h",job="one"} 1
+                http_requests_total{host_name="h",job="two"} 2
+            "##]],
+        ),
+        (
+            "scope_labels = false\ntarget_info = false\ntranslation_strategy = \"no_translation\"",
+            expect![[r##"
+                # TYPE "http.requests" counter
+                {"http.requests",job="one"} 1
+                {"http.requests",job="two"} 2
+            "##]],
+        ),
+    ] {
+        let bench = Bench::new(settings);
+        for (service, value) in [("one", 1.0), ("two", 2.0)] {
+            bench.export(&of_service(service, Temporality::Cumulative, value)).await;
+        }
+        let utf8 = [("accept", "text/plain;version=1.0.0;escaping=allow-utf-8")];
+        expected.assert_eq(&bench.text(&utf8).await);
+    }
+}
+
+#[tokio::test]
+async fn deltas_are_added_up_before_they_are_shown() {
+    let section = Section::from_toml("exporters.prometheus", "").expect("toml");
+    let settings = Settings::standalone("exporter", "prometheus");
+    let built = Prometheus::build(Config::default(), &section, settings).expect("built");
+    let Outlet::Local(Local { steps, .. }) = built else { panic!("it keeps what it is given") };
+    let [Processor::Compute(make)] = &steps[..] else { panic!("one step: {steps:?}") };
+    let (mut step, bench) = (make(), Bench::new("target_info = false"));
+    let mut batch = of_service("one", Temporality::Delta, 3.0);
+    for time in [60_000_000_000, 120_000_000_000] {
+        batch.time = time;
+        batch.starts = Some(Arc::new(vec![time - 60_000_000_000]));
+        let mut out = Vec::new();
+        step.compute(batch.clone(), &mut out);
+        for batch in &out {
+            bench.export(batch).await;
+        }
+    }
+    let page = bench.text(&[]).await;
+    assert!(page.contains("# TYPE http_requests_total counter\n"), "{page}");
+    assert!(page.ends_with(" 6\n"), "{page}");
 }

@@ -318,7 +318,7 @@ fn target_info_is_said_once_and_goes_with_its_source() {
     let first = batch(group(B, library()), &gauge);
     let second = batch(group(&same, library()), &other);
     let mut exposition = Exposition::new(1000);
-    exposition.update(first.clone(), 0);
+    exposition.update(first, 0);
     exposition.update(second.clone(), 10);
     let infos = |exposition: &mut Exposition| lines(&text(exposition), "target_info{");
     let of_first = "target_info{host_name=\"h2\",job=\"search\",k8s_pod_name=\"p\"} 1";
