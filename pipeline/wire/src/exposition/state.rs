@@ -72,6 +72,22 @@ struct Source {
     seen: Option<Seen>,
 }
 
+impl Source {
+    /// Takes the newest batch. True when its shape is another one.
+    fn renew(&mut self, batch: Batch, now: u64) -> bool {
+        let (batch, seen) = if carry::has_absent(&batch) {
+            let (batch, seen) =
+                carry::carry_over(&self.batch, self.seen.as_ref(), self.at, batch, now);
+            (batch, Some(seen))
+        } else {
+            (batch, None)
+        };
+        let same = self.batch.shape.id() == batch.shape.id();
+        (self.batch, self.seen, self.at) = (batch, seen, now);
+        !same
+    }
+}
+
 #[derive(Debug)]
 struct Family {
     ty: Type,
@@ -149,35 +165,27 @@ impl Exposition {
             self.remove(batch.source);
             return dropped;
         }
-        let came_with = batch.shape.id();
-        let known = self.sources.get(&batch.source);
-        let shown = match known.filter(|source| source.came_with == came_with) {
-            Some(source) => Err(Arc::clone(&source.batch.shape)),
-            None => Ok(self.otel.shown(&batch.shape)),
-        };
-        dropped.add(match shown {
-            Err(shape) => {
-                self.renew(Batch { shape, ..batch }, now);
-                Dropped::default()
-            }
-            Ok(Shown { shape, infos }) => {
-                let id = batch.source;
-                let before = self.sources.get(&id).map_or(&[][..], |source| &source.infos);
-                self.infos_changed |= *before != *infos;
-                let dropped = self.take(Batch { shape, ..batch }, now);
-                if let Some(source) = self.sources.get_mut(&id) {
-                    (source.came_with, source.infos) = (came_with, infos);
-                }
-                dropped
-            }
-        });
+        let (id, came_with) = (batch.source, batch.shape.id());
+        let known = self.sources.get_mut(&id);
+        if let Some(source) = known.filter(|source| source.came_with == came_with) {
+            let shape = Arc::clone(&source.batch.shape);
+            source.renew(Batch { shape, ..batch }, now);
+            return dropped;
+        }
+        let Shown { shape, infos } = self.otel.shown(&batch.shape);
+        let before = self.sources.get(&id).map_or(&[][..], |source| &source.infos);
+        self.infos_changed |= *before != *infos;
+        dropped.add(self.take(Batch { shape, ..batch }, now));
+        if let Some(source) = self.sources.get_mut(&id) {
+            (source.came_with, source.infos) = (came_with, infos);
+        }
         dropped
     }
 
     /// Takes a batch with the page's names and a shape that is new to its source.
     fn take(&mut self, batch: Batch, now: u64) -> Dropped {
         let id = batch.source;
-        let Some(source) = self.sources.get(&id) else {
+        let Some(source) = self.sources.get_mut(&id) else {
             let key = self.next_key;
             self.next_key = self.next_key.wrapping_add(1);
             let (index, dropped) = self.index(&batch.shape, key);
@@ -188,27 +196,12 @@ impl Exposition {
             return dropped;
         };
         let before = source.dropped;
-        if !self.renew(batch, now) {
+        if !source.renew(batch, now) {
             return Dropped::default();
         }
         let after = self.index_again(id);
         self.settle_contested(Some(id));
         after.beyond(before)
-    }
-
-    /// Gives a source that is known its newest batch. True when its shape is another one.
-    fn renew(&mut self, batch: Batch, now: u64) -> bool {
-        let Some(source) = self.sources.get_mut(&batch.source) else { return false };
-        let (batch, seen) = if carry::has_absent(&batch) {
-            let (batch, seen) =
-                carry::carry_over(&source.batch, source.seen.as_ref(), source.at, batch, now);
-            (batch, Some(seen))
-        } else {
-            (batch, None)
-        };
-        let same = source.batch.shape.id() == batch.shape.id();
-        (source.batch, source.seen, source.at) = (batch, seen, now);
-        !same
     }
 
     /// Says `target_info` anew where the resources have changed. Put off until somebody looks, so that many sources
