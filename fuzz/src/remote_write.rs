@@ -258,6 +258,7 @@ fn options(choices: &mut Choices<'_>) -> Options {
             vec![BucketRule { metrics: Glob::new("*"), keep: vec![1.0] }]
         },
         native_histograms: byte & 32 == 0,
+        ..Options::default()
     }
 }
 

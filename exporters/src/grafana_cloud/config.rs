@@ -193,6 +193,7 @@ impl Config {
                 external_labels: self.external_labels.clone().into_iter().collect(),
                 buckets: rules::buckets(&self.keep_buckets),
                 native_histograms: true,
+                contract: Arc::clone(&settings.contract),
             },
             infos: Arc::new(TargetInfos::default()),
             metadata_interval: std::time::Duration::from_secs(60),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pipeline_component::{BatchSettings, Delivery, QueueSettings, RetrySettings};
+use pipeline_component::{BatchSettings, Delivery, QueueSettings, RetrySettings, Settings};
 use pipeline_config::{ByteSize, Diagnostics, Duration, Section, codes};
 use pipeline_net::client::{AuthorizationSettings, BasicAuthSettings};
 use pipeline_net::tls::ClientTls;
@@ -159,7 +159,7 @@ impl Config {
     ///
     /// # Errors
     /// Every mistake, located.
-    pub(super) fn plan(&self, section: &Section) -> Result<Plan, Diagnostics> {
+    pub(super) fn plan(&self, section: &Section, settings: &Settings) -> Result<Plan, Diagnostics> {
         let mut wrong = Diagnostics::new();
         crate::otlp::check_common(section, self.timeout, self.concurrency, &mut wrong);
         rules::check(section, &self.drop_labels, &self.keep_buckets, &mut wrong);
@@ -193,6 +193,7 @@ impl Config {
                 external_labels: self.external_labels.clone().into_iter().collect(),
                 buckets: rules::buckets(&self.keep_buckets),
                 native_histograms: self.native_histograms,
+                contract: Arc::clone(&settings.contract),
             },
             infos: Arc::new(TargetInfos::default()),
             metadata_interval: self.metadata_interval.get(),

@@ -37,7 +37,7 @@ impl Component for RemoteWrite {
 
 impl BuildExporter for RemoteWrite {
     fn build(config: Config, section: &Section, settings: Settings) -> Result<Outlet, Diagnostics> {
-        let plan = config.plan(section)?;
+        let plan = config.plan(section, &settings)?;
         let Config { drop_metrics, drop_labels, translation_strategy, .. } = &config;
         let steps = steps(drop_metrics, drop_labels, *translation_strategy, &settings);
         Ok(push(plan, config.delivery(), steps))
@@ -51,7 +51,12 @@ pub(crate) fn steps(
     translation: Translation,
     settings: &Settings,
 ) -> Vec<Processor> {
-    let left_out = rules::LeaveOut::new(drop_metrics, drop_labels, translation);
+    let left_out = rules::LeaveOut::new(
+        drop_metrics,
+        drop_labels,
+        translation,
+        Arc::clone(&settings.contract),
+    );
     let mut steps: Vec<Processor> =
         left_out.into_iter().map(|step| Processor::Reshape(Arc::new(step))).collect();
     let cumulative = pipeline_temporality::Options::cumulative();

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use foldhash::HashMap;
 use pipeline_config::{Diagnostics, Section};
 use pipeline_model::{
-    Context, Feed, Fold, Group, Kind, Number, Reshape, Reshaped, Series, Shape, Temporality,
+    Context, Contract, Feed, Fold, Group, Kind, Number, Reshape, Reshaped, Series, Shape,
+    Temporality,
 };
 use pipeline_wire::prometheus::{Naming, stored_name};
 use pipeline_wire::remote_write::{BucketRule, Glob};
@@ -110,6 +111,7 @@ pub(crate) struct LeaveOut {
     metrics: Vec<Glob>,
     labels: Vec<(Glob, DropLabels)>,
     naming: Naming,
+    contract: Arc<Contract>,
 }
 
 impl LeaveOut {
@@ -118,6 +120,7 @@ impl LeaveOut {
         metrics: &[String],
         labels: &[DropLabels],
         translation: Translation,
+        contract: Arc<Contract>,
     ) -> Option<Self> {
         if metrics.is_empty() && labels.is_empty() {
             return None;
@@ -126,6 +129,7 @@ impl LeaveOut {
             metrics: metrics.iter().map(|pattern| Glob::new(pattern)).collect(),
             labels: labels.iter().map(|rule| (Glob::new(&rule.metrics), rule.clone())).collect(),
             naming: translation.naming(),
+            contract,
         })
     }
 
@@ -174,7 +178,7 @@ impl Reshape for LeaveOut {
         for series in input.iter() {
             let key = (Arc::as_ptr(series.metric) as usize, series.group_idx);
             let fate = *known.entry(key).or_insert_with(|| {
-                let name = stored_name(&series, self.naming, true);
+                let name = stored_name(&series, &self.contract, self.naming, true);
                 let left_out = self.metrics.iter().any(|pattern| pattern.matches(&name));
                 let rule = self.labels.iter().position(|(pattern, _)| pattern.matches(&name));
                 (!left_out).then_some(rule)

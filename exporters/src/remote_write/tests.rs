@@ -114,7 +114,7 @@ impl Bench {
     fn new(toml: &str) -> Self {
         let section = Section::from_toml("exporters.remote_write", toml).expect("toml");
         let config: Config = section.decode().expect("config");
-        Self::of(config.plan(&section).expect("a plan"))
+        Self::of(config.plan(&section, &settings()).expect("a plan"))
     }
 
     pub(crate) fn of(plan: super::Plan) -> Self {
@@ -246,7 +246,7 @@ fn bad_data_in_both_versions_is_no_matter_of_versions() {
 fn version_2_is_tried_again_after_an_hour() {
     let plan = || {
         let section = Section::from_toml("e", "endpoint = \"http://127.0.0.1:1/\"").expect("toml");
-        section.decode::<Config>().expect("config").plan(&section).expect("a plan")
+        section.decode::<Config>().expect("config").plan(&section, &settings()).expect("a plan")
     };
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().start_paused(true).build().expect("a runtime");
@@ -398,7 +398,8 @@ fn mistakes_are_told_where_they_are() {
         ),
     ] {
         let section = Section::from_toml("exporters.out", toml).expect("toml");
-        let wrong = section.decode::<Config>().and_then(|config| config.plan(&section)).err();
+        let wrong =
+            section.decode::<Config>().and_then(|config| config.plan(&section, &settings())).err();
         let told = format!("{:?}", wrong.expect("a mistake"));
         assert!(told.contains(expected), "{toml}: {told}");
     }
@@ -447,10 +448,15 @@ fn metrics_and_labels_are_left_out_and_what_becomes_one_is_added_up() {
         rule("hits*", &["rank", "rack"], Gauges::Sum),
         rule("depth", &["instance"], Gauges::Sum),
     ];
-    let step = LeaveOut::new(&["debug_*".to_owned()], &rules, Translation::default());
+    let step =
+        LeaveOut::new(&["debug_*".to_owned()], &rules, Translation::default(), Arc::default());
     assert_eq!(
         left(step.expect("something is left out"), batch),
         ["hits_total instance=i [7.0]", "depth instance=i,rack=r [2.0]"]
     );
-    assert!(LeaveOut::new(&[], &[], Translation::default()).is_none());
+    assert!(LeaveOut::new(&[], &[], Translation::default(), Arc::default()).is_none());
+}
+
+fn settings() -> pipeline_component::Settings {
+    pipeline_component::Settings::standalone("exporter", "remote_write")
 }

@@ -13,12 +13,19 @@ pub use translate::Naming;
 
 use std::borrow::Cow;
 
-use pipeline_model::Series;
+use pipeline_model::{Contract, Series};
 
-/// The name under which a store finds `series`: of a histogram without `_bucket` and the like. `utf8`: it takes any name.
-pub fn stored_name<'a>(series: &Series<'a>, naming: Naming, utf8: bool) -> Cow<'a, str> {
+/// The name under which a store finds `series`: of a histogram without `_bucket` and the like. Metrics of the contract
+/// keep theirs. `utf8`: it takes any name.
+pub fn stored_name<'a>(
+    series: &Series<'a>,
+    contract: &Contract,
+    naming: Naming,
+    utf8: bool,
+) -> Cow<'a, str> {
     let ty =
         family::Type::of(series.metric).unwrap_or_else(|| family::Type::of_delta(series.metric));
-    let otel = origin::is_otel(series.group, &series.metric.name);
+    let is_ours = contract.find(&series.metric.name).is_some();
+    let otel = !is_ours && origin::is_otel(series.group, &series.metric.name);
     translate::stored_name(series.metric, ty, naming, otel, utf8)
 }

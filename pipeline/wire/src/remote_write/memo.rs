@@ -149,19 +149,23 @@ impl Maker<'_> {
     /// The memo of a shape.
     pub(super) fn memo(&mut self, shape: &Shape) -> Memo {
         let mut plans: HashMap<(*const Metric, bool), Plan> = HashMap::default();
-        let mut bases: HashMap<(*const Label, u32, Option<&str>), Base> = HashMap::default();
+        let mut bases: HashMap<(*const Label, u32, Option<&str>, bool), Base> = HashMap::default();
+        let mut of_contract: HashMap<*const Metric, bool> = HashMap::default();
         let mut seen = HashSet::with_capacity(shape.len());
         let (mut rows, mut series) = (Vec::with_capacity(shape.len()), Vec::new());
         let mut ids = Vec::new();
         for one in shape.iter() {
-            let otel = is_otel(one.group, &one.metric.name);
+            let is_ours = *of_contract
+                .entry(Arc::as_ptr(one.metric))
+                .or_insert_with(|| self.options.contract.find(&one.metric.name).is_some());
+            let otel = !is_ours && is_otel(one.group, &one.metric.name);
             let plan = plans
                 .entry((Arc::as_ptr(one.metric), otel))
                 .or_insert_with(|| self.plan(one.metric, otel));
             let reserved = reserved_label(&one.metric.kind);
             let own = one.labels.iter().as_slice().as_ptr();
             let base = bases
-                .entry((own, one.group_idx, reserved))
+                .entry((own, one.group_idx, reserved, otel))
                 .or_insert_with(|| self.base(&one, otel, reserved));
             let first = series.len() as u32;
             self.series(&one, plan, base, &mut series, &mut ids);

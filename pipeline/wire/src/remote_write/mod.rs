@@ -29,6 +29,10 @@ pub use encoder::Encoder;
 pub use infos::TargetInfos;
 pub use rules::{BucketRule, Glob};
 
+use std::sync::Arc;
+
+use pipeline_model::Contract;
+
 use crate::prometheus::Naming;
 
 /// Which message.
@@ -66,6 +70,8 @@ pub struct Options {
     pub buckets: Vec<BucketRule>,
     /// Exponential histograms go out as native ones; else they are left out.
     pub native_histograms: bool,
+    /// Metrics that keep their names and labels, wherever they come from.
+    pub contract: Arc<Contract>,
 }
 
 impl Default for Options {
@@ -78,6 +84,7 @@ impl Default for Options {
             external_labels: Vec::new(),
             buckets: Vec::new(),
             native_histograms: true,
+            contract: Arc::default(),
         }
     }
 }
