@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashMap;
 
 use crate::api::{JournalSettings, OpenError, Recovered};
 use crate::bytes::Reader;
@@ -78,13 +78,17 @@ struct Scan {
     segments: VecDeque<Segment>,
     next_sequence: u64,
     recovered: Recovered,
-    /// Tables that were seen, and the tables of shapes, by the process that wrote them.
-    tables: HashSet<(u64, u64)>,
-    shapes: HashMap<(u64, u64), u64>,
-    /// Batches whose shape was not seen before them: a later segment may have it.
+    /// Tables that were seen, and shapes with their tables, by the process that wrote them.
+    tables: HashMap<(u64, u64), Seen>,
+    shapes: HashMap<(u64, u64), (u64, Seen)>,
+    /// Batches whose own segment lacks their shape: another may have it.
     orphans: Vec<Orphan>,
     window: Vec<u8>,
 }
+
+/// The last segment that something was seen in.
+#[derive(Clone, Copy)]
+struct Seen(u64);
 
 /// A batch without a shape.
 struct Orphan {
@@ -95,8 +99,13 @@ struct Orphan {
 }
 
 impl Scan {
-    fn has_shape(&self, shape: (u64, u64)) -> bool {
-        self.shapes.get(&shape).is_some_and(|table| self.tables.contains(&(shape.0, *table)))
+    /// Whether there is a shape and its table: in `segment`, or in any.
+    fn has_shape(&self, shape: (u64, u64), segment: Option<u64>) -> bool {
+        let is_there = |seen: Seen| segment.is_none_or(|segment| seen.0 == segment);
+        self.shapes.get(&shape).is_some_and(|(table, seen)| {
+            is_there(*seen)
+                && self.tables.get(&(shape.0, *table)).is_some_and(|seen| is_there(*seen))
+        })
     }
 
     /// Batches whose shape nobody has are as good as damaged.
@@ -104,10 +113,10 @@ impl Scan {
         for orphan in std::mem::take(&mut self.orphans) {
             let idx =
                 self.segments.binary_search_by_key(&orphan.segment, |segment| segment.name.id);
-            if !self.has_shape(orphan.shape)
-                && let Ok(idx) = idx
-                && self.segments[idx].settle(orphan.sequence).is_some()
-            {
+            let Ok(idx) = idx else { continue };
+            if self.has_shape(orphan.shape, None) {
+                self.segments[idx].is_lacking = true;
+            } else if self.segments[idx].settle(orphan.sequence).is_some() {
                 self.recovered.damaged_records += 1;
                 self.recovered.damaged_bytes += orphan.bytes;
             }
@@ -166,11 +175,12 @@ impl Scan {
         let (kind, body) = Kind::of(payload)?;
         match kind {
             Kind::Table => {
-                self.tables.insert((epoch, table_number(body)?));
+                self.tables.insert((epoch, table_number(body)?), Seen(segment.name.id));
             }
             Kind::Shape => {
                 let head = ShapeHead::read(&mut Reader::new(body)).ok()?;
-                self.shapes.insert((epoch, head.number), head.table);
+                let seen = Seen(segment.name.id);
+                self.shapes.insert((epoch, head.number), (head.table, seen));
             }
             Kind::Starts => {}
             Kind::Batch => {
@@ -185,7 +195,7 @@ impl Scan {
                 }
                 segment.push(head.sequence, head.points);
                 let shape = (epoch, head.shape);
-                if !self.has_shape(shape) {
+                if !self.has_shape(shape, Some(segment.name.id)) {
                     let (segment, sequence) = (segment.name.id, head.sequence);
                     self.orphans.push(Orphan { shape, segment, sequence, bytes });
                 }

@@ -62,6 +62,8 @@ pub(crate) struct Segment {
     pub(crate) is_created: bool,
     /// The folder's entry for the file is durable.
     pub(crate) is_linked: bool,
+    /// It has batches whose shapes only other segments of the same process have: those stay as long as it is waited for.
+    pub(crate) is_lacking: bool,
 }
 
 impl Segment {
@@ -76,6 +78,7 @@ impl Segment {
             durable: 0,
             is_created: false,
             is_linked: false,
+            is_lacking: false,
         }
     }
 

@@ -104,7 +104,7 @@ impl State {
         if bytes > PAYLOAD_MAX || bytes as u64 > self.settings.bytes_max / 2 {
             return Err(AppendError::TooLarge { bytes });
         }
-        if self.bytes - self.free + bytes as u64 > self.settings.bytes_max {
+        if self.bytes - self.free + self.held() + bytes as u64 > self.settings.bytes_max {
             return Err(AppendError::Full);
         }
         let buffered = self.buffered();
@@ -310,6 +310,22 @@ impl State {
         self.chunk_bytes = self.chunks.iter().map(|chunk| chunk.bytes.len()).sum();
     }
 
+    /// True when another segment needs the shapes of this one, which nobody waits for.
+    fn is_held(&self, name: Name) -> bool {
+        self.segments.iter().any(|segment| {
+            segment.is_lacking && segment.pending > 0 && segment.name.epoch == name.epoch
+        })
+    }
+
+    /// Bytes of such segments: none, unless there was damage.
+    fn held(&self) -> u64 {
+        if !self.segments.iter().any(|segment| segment.is_lacking) {
+            return 0;
+        }
+        let idle = self.segments.iter().filter(|segment| segment.pending == 0);
+        idle.filter(|segment| self.is_held(segment.name)).map(|segment| segment.len).sum()
+    }
+
     /// A segment whose file can go: nobody waits for its batches, and its acknowledgements of other segments' batches
     /// are either said again in a later segment that is durable, or of batches that are gone before it.
     pub(crate) fn disposable(&self) -> Option<(Name, bool)> {
@@ -317,7 +333,8 @@ impl State {
         let is_said_again =
             self.is_open && self.segments.back().is_some_and(|segment| segment.durable > 0);
         for (idx, segment) in self.segments.iter().enumerate().take(closed) {
-            if segment.pending == 0 && (is_said_again || idx == 0) {
+            let is_idle = segment.pending == 0 && (is_said_again || idx == 0);
+            if is_idle && !self.is_held(segment.name) {
                 return Some((segment.name, segment.is_created));
             }
         }
