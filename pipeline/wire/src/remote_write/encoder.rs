@@ -3,14 +3,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use pipeline_model::{Batch, RowId, STALE_NAN_BITS, SourceId};
 
 use super::dictionary::Dictionary;
+use super::infos::{Claim, Key};
 use super::memo::{Info, Maker, Memo};
 use super::run::{Run, Scratch, millis};
 use super::sink::Sink;
-use super::source::{NEVER, Source, Undo, match_rows};
+use super::source::{FIRST, NEVER, Source, Undo, match_rows};
 use super::write::{Symbols, V1, V2, Writer, metadata};
 use super::{Form, Options, TargetInfos, Version, Written};
 
@@ -20,6 +21,9 @@ const SILENCE_MS: i64 = 3_600_000;
 const SWEEP_EVERY_MS: i64 = 600_000;
 /// Bytes of the dictionary at which it begins anew.
 const DICTIONARY_BYTES_MAX: usize = 64 << 20;
+/// Claims of requests that were not taken and are held all the same.
+const LOOSE_MAX: usize = 10_000;
+
 /// Makes requests out of batches. One per connection: all batches of a source go through one.
 ///
 /// What it remembers is bounded by the shapes of its sources (some 60 bytes a series) and 64 MiB of texts.
@@ -40,6 +44,9 @@ struct State {
     /// Bytes of memos that were let go since the dictionary began.
     garbage: usize,
     undo: Vec<Undo>,
+    /// Claims that only requests made that were not taken. Held until one is: were they let go of when a request is
+    /// undone, another source could take them before it is made again, and it would say other things.
+    loose: HashSet<(SourceId, Key)>,
     newest_ms: i64,
     swept_ms: i64,
     scratch: Scratch,
@@ -56,6 +63,8 @@ impl std::fmt::Debug for Encoder {
 
 impl Drop for State {
     fn drop(&mut self) {
+        self.rollback();
+        self.let_go();
         for (id, source) in &self.sources {
             release(&self.infos, *id, source);
         }
@@ -81,6 +90,7 @@ impl Encoder {
             sources: HashMap::default(),
             garbage: 0,
             undo: Vec::new(),
+            loose: HashSet::default(),
             newest_ms: NEVER,
             swept_ms: NEVER,
             scratch: Scratch::default(),
@@ -173,27 +183,38 @@ impl State {
                 }
             }
         }
+        self.let_go();
         self.sweep();
+    }
+
+    /// Releases what only requests claimed that were not made again.
+    fn let_go(&mut self) {
+        for (id, key) in self.loose.drain() {
+            // Nothing was said: up to when it was before stands.
+            self.infos.release(&key, id, NEVER);
+        }
     }
 
     fn rollback(&mut self) {
         while let Some(step) = self.undo.pop() {
             match step {
                 Undo::Source(id, Some(was)) => {
-                    let stays =
-                        |key: &(String, String)| was.infos.iter().any(|(info, _)| info.key == *key);
-                    if let Some(next) = self.sources.remove(&id) {
-                        for (info, ids) in &next.infos {
-                            if ids.is_some() && !stays(&info.key) {
-                                self.infos.release(&info.key, id, next.info_ms);
-                            }
-                        }
-                    }
                     self.sources.insert(id, *was);
                 }
                 Undo::Source(id, None) => {
-                    if let Some(source) = self.sources.remove(&id) {
-                        release(&self.infos, id, &source);
+                    self.sources.remove(&id);
+                }
+                Undo::Claim(id, key) => {
+                    let infos = self.sources.get_mut(&id).map(|source| &mut source.infos);
+                    for (_, ids) in infos.into_iter().flatten().filter(|(info, _)| info.key == key)
+                    {
+                        *ids = None;
+                    }
+                    self.loose.insert((id, key));
+                }
+                Undo::Asked(id, asked) => {
+                    if let Some(source) = self.sources.get_mut(&id) {
+                        source.asked = asked;
                     }
                 }
                 Undo::Row(id, row, ms) => {
@@ -219,6 +240,9 @@ impl State {
                 }
             }
         }
+        if self.loose.len() > LOOSE_MAX {
+            self.let_go();
+        }
     }
 
     /// Begins a new dictionary where the names must be others, or most of what it has belongs to nobody.
@@ -232,13 +256,8 @@ impl State {
             self.dictionary = Dictionary::default();
             self.garbage = 0;
             for source in self.sources.values_mut() {
+                // With it the numbers of its infos are made again.
                 source.memo = None;
-                for (_, ids) in &mut source.infos {
-                    // Still its own to speak for; the numbers are made again with the memo.
-                    if let Some(ids) = ids {
-                        ids.0.clear();
-                    }
-                }
             }
         }
     }
@@ -309,29 +328,47 @@ impl State {
         }
     }
 
-    /// Makes what is missing of a source's labels.
+    /// Makes what is missing of a source's labels, and asks for whom it may speak.
     fn prepare(&mut self, id: SourceId, source: &mut Source) {
+        if source.memo.is_none() {
+            let (options, utf8) = (&self.options, self.utf8);
+            let mut maker = Maker { options, dictionary: &mut self.dictionary, utf8 };
+            source.memo = Some(maker.memo(&source.shape));
+            let had = std::mem::take(&mut source.infos);
+            for info in maker.infos(&source.shape) {
+                let is_mine = had.iter().any(|(old, ids)| old.key == info.key && ids.is_some());
+                let ids = is_mine.then(|| maker.info_ids(&info));
+                source.infos.push((info, ids));
+            }
+        }
         let freed = self.infos.freed();
-        let ask = source.asked.is_some_and(|asked| asked != freed);
-        if source.memo.is_some() && !ask {
-            return;
+        if source.asked.is_some_and(|asked| asked != freed) {
+            self.ask(id, source, freed);
+        }
+    }
+
+    /// Claims what `source` does not speak for yet.
+    fn ask(&mut self, id: SourceId, source: &mut Source, freed: u64) {
+        if source.asked != Some(FIRST) {
+            self.undo.push(Undo::Info(id, source.info_ms, source.info_due));
+            self.undo.push(Undo::Asked(id, source.asked));
         }
         let (options, utf8) = (&self.options, self.utf8);
         let mut maker = Maker { options, dictionary: &mut self.dictionary, utf8 };
-        if source.memo.is_none() {
-            source.memo = Some(maker.memo(&source.shape));
-        }
-        if ask {
-            source.infos =
-                maker.infos(&source.shape).into_iter().map(|info| (info, None)).collect();
-        }
         let mut refused = false;
-        for (info, ids) in &mut source.infos {
-            let claimed = self.infos.claim(&info.key, id);
-            source.info_ms = source.info_ms.max(claimed.unwrap_or(NEVER));
-            source.info_due |= ask && claimed.is_some();
-            *ids = claimed.map(|_| maker.info_ids(info));
-            refused |= ids.is_none();
+        for (info, ids) in source.infos.iter_mut().filter(|(_, ids)| ids.is_none()) {
+            let Some(Claim { after, new }) = self.infos.claim(&info.key, id) else {
+                refused = true;
+                continue;
+            };
+            let loose = || !self.loose.is_empty() && self.loose.contains(&(id, info.key.clone()));
+            if new || loose() {
+                let claim = (id, info.key.clone());
+                self.loose.remove(&claim);
+                self.undo.push(Undo::Claim(claim.0, claim.1));
+            }
+            (source.info_ms, source.info_due) = (source.info_ms.max(after), true);
+            *ids = Some(maker.info_ids(info));
         }
         source.asked = refused.then_some(freed);
     }
@@ -387,6 +424,9 @@ impl State {
             }
         }
         next.info_ms = next.info_ms.max(last);
+        // Who speaks for it next goes on after that.
+        self.undo.push(Undo::Info(id, was.info_ms, was.info_due));
+        was.info_ms = last;
         self.undo.push(Undo::Source(id, Some(Box::new(was))));
         next
     }

@@ -11,6 +11,18 @@ use super::source::NEVER;
 /// Resources that nobody speaks for any more and whose last time is remembered all the same.
 const FREE_MAX: usize = 10_000;
 
+/// Job and instance.
+pub(super) type Key = (String, String);
+
+/// Leave to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Claim {
+    /// After which time, Unix milliseconds.
+    pub(super) after: i64,
+    /// It had none before.
+    pub(super) new: bool,
+}
+
 /// Who speaks for a job and instance, and up to when that was said by who did before.
 #[derive(Debug)]
 struct Owner {
@@ -21,33 +33,34 @@ struct Owner {
 /// Shared by the encoders of one exporter.
 #[derive(Debug, Default)]
 pub struct TargetInfos {
-    of: Mutex<HashMap<(String, String), Owner>>,
+    of: Mutex<HashMap<Key, Owner>>,
     /// Grows when somebody lets go.
     freed: AtomicU64,
 }
 
 impl TargetInfos {
-    fn of(&self) -> MutexGuard<'_, HashMap<(String, String), Owner>> {
+    fn of(&self) -> MutexGuard<'_, HashMap<Key, Owner>> {
         self.of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When `source` may speak for a job and instance from now on: after which time, Unix milliseconds.
-    pub(super) fn claim(&self, key: &(String, String), source: SourceId) -> Option<i64> {
+    /// Whether `source` may speak for a job and instance from now on.
+    pub(super) fn claim(&self, key: &Key, source: SourceId) -> Option<Claim> {
         let mut of = self.of();
         match of.get_mut(key) {
             Some(owner) => {
+                let new = owner.source.is_none();
                 let mine = *owner.source.get_or_insert(source) == source;
-                mine.then_some(owner.ms)
+                mine.then_some(Claim { after: owner.ms, new })
             }
             None => {
                 of.insert(key.clone(), Owner { source: Some(source), ms: NEVER });
-                Some(NEVER)
+                Some(Claim { after: NEVER, new: true })
             }
         }
     }
 
     /// Lets go of one for which `source` spoke up to `ms`.
-    pub(super) fn release(&self, key: &(String, String), source: SourceId, ms: i64) {
+    pub(super) fn release(&self, key: &Key, source: SourceId, ms: i64) {
         let mut of = self.of();
         if let Some(owner) = of.get_mut(key).filter(|owner| owner.source == Some(source)) {
             (owner.source, owner.ms) = (None, owner.ms.max(ms));

@@ -8,6 +8,7 @@ use foldhash::{HashMap, HashSet, HashSetExt};
 use pipeline_model::{Kind, Label, Metric, Number, RowId, Series, Shape};
 
 use super::dictionary::Dictionary;
+use super::infos::Key;
 use super::{BucketRule, Options};
 use crate::prometheus::Escaping;
 use crate::prometheus::family::Type;
@@ -63,8 +64,7 @@ pub(super) struct One {
 /// Labels of a series that says who a resource is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Info {
-    /// Job and instance.
-    pub(super) key: (String, String),
+    pub(super) key: Key,
     /// The rest, sorted.
     labels: Vec<(String, String)>,
 }

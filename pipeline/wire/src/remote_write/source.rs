@@ -5,10 +5,13 @@ use std::sync::Arc;
 use foldhash::HashMap;
 use pipeline_model::{RowId, Shape, SourceId};
 
+use super::infos::Key;
 use super::memo::{Info, Memo};
 
 /// No time yet.
 pub(super) const NEVER: i64 = i64::MIN;
+/// [`Source::asked`] of one that never asked.
+pub(super) const FIRST: u64 = u64::MAX;
 
 /// Up to when all rows were sent, in milliseconds: those before `rows` at `ms` itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub(super) struct Source {
     pub(super) info_ms: i64,
     /// It has to, however short ago that was.
     pub(super) info_due: bool,
-    /// Another source speaks for one of them: what [`super::TargetInfos::freed`] was when it was asked.
+    /// Another source speaks for one of them: what [`super::TargetInfos::freed`] was when it asked.
     pub(super) asked: Option<u64>,
     /// Newest time seen, for letting go of what is silent.
     pub(super) seen_ms: i64,
@@ -57,8 +60,7 @@ impl Source {
             infos: Vec::new(),
             info_ms: NEVER,
             info_due: true,
-            // To be asked when first seen.
-            asked: Some(u64::MAX),
+            asked: Some(FIRST),
             seen_ms: NEVER,
         }
     }
@@ -138,6 +140,10 @@ pub(super) enum Undo {
     ByRow(SourceId),
     /// When it last spoke for its resources, and whether it had to.
     Info(SourceId, i64, bool),
+    /// It speaks for a job and instance since.
+    Claim(SourceId, Key),
+    /// When it last asked for whom it may speak.
+    Asked(SourceId, Option<u64>),
     /// A source as it was; `None`: it was not there.
     Source(SourceId, Option<Box<Source>>),
 }

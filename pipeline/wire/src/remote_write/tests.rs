@@ -282,6 +282,66 @@ fn one_source_speaks_for_a_resource() {
     assert_eq!(infos_of(&mut other, &b), said("1", 90), "the next one does");
 }
 
+/// What the lines of a request say of resources; not committed.
+fn infos_said(encoder: &mut Encoder, batches: &[Batch]) -> Vec<String> {
+    let (request, _) = encode(encoder, Version::V2, batches);
+    lines(&request).into_iter().filter(|line| line.starts_with("target_info")).collect()
+}
+
+#[test]
+fn a_source_that_ends_and_is_back_in_one_request_speaks_alike_in_a_second_attempt() {
+    let mut encoder = encoder(Options::default());
+    let rows = [(Metric::new("a", "", "", Kind::Gauge), Labels::empty(), vec![1.0])];
+    let mut a = batch(SourceId::next(), &otel(), &rows);
+    let mut b = batch(SourceId::next(), &otel(), &rows);
+    assert_eq!(infos_said(&mut encoder, &[a.clone(), b.clone()]).len(), 1);
+    encoder.commit();
+    let end = Batch::end(a.source, Arc::clone(&a.shape), a.time + 10 * SECOND);
+    b.time += 70 * SECOND;
+    a.time += 80 * SECOND;
+    let request = [end, b, a];
+    let said = infos_said(&mut encoder, &request);
+    assert_eq!(said.len(), 2, "it ended and is back, and is not the other's to tell: {said:?}");
+    assert_eq!(infos_said(&mut encoder, &request), said);
+    assert_eq!(infos_said(&mut encoder, &request), said);
+}
+
+#[test]
+fn nobody_else_speaks_between_two_attempts() {
+    let infos = Arc::new(TargetInfos::default());
+    let encoder = || Encoder::new(Options::default(), Arc::clone(&infos));
+    let (mut one, mut other) = (encoder(), encoder());
+    let rows = [(Metric::new("a", "", "", Kind::Gauge), Labels::empty(), vec![1.0])];
+    let a = [batch(SourceId::next(), &otel(), &rows)];
+    let mut b = [batch(SourceId::next(), &otel(), &rows)];
+    let said = infos_said(&mut one, &a);
+    assert_eq!(said.len(), 1);
+    // The first attempt may have been taken without a word; the other connection has its turn before the second.
+    assert_eq!(infos_said(&mut other, &b), Vec::<String>::new());
+    assert_eq!(infos_said(&mut one, &a), said);
+    // A request that is given up leaves the word to others with the next that is taken.
+    infos_said(&mut one, &[batch(SourceId::next(), &Group::default(), &rows)]);
+    assert_eq!(infos_said(&mut other, &b), Vec::<String>::new());
+    one.commit();
+    b[0].time += SECOND;
+    assert_eq!(infos_said(&mut other, &b).len(), 1);
+}
+
+#[test]
+fn an_encoder_that_goes_amid_a_request_leaves_the_word_to_others() {
+    let infos = Arc::new(TargetInfos::default());
+    let encoder = || Encoder::new(Options::default(), Arc::clone(&infos));
+    let (mut one, mut other) = (encoder(), encoder());
+    let rows = [(Metric::new("a", "", "", Kind::Gauge), Labels::empty(), vec![1.0])];
+    let a = batch(SourceId::next(), &otel(), &rows);
+    let b = batch(SourceId::next(), &otel(), &rows);
+    infos_said(&mut one, std::slice::from_ref(&a));
+    one.commit();
+    infos_said(&mut one, &[Batch::end(a.source, Arc::clone(&a.shape), a.time + SECOND)]);
+    drop(one);
+    assert_eq!(infos_said(&mut other, &[b]).len(), 1);
+}
+
 #[test]
 fn series_end_when_they_are_stale_gone_or_their_source_is() {
     let (source, gauge) = (SourceId::next(), |name: &str| Metric::new(name, "", "", Kind::Gauge));
