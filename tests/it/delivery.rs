@@ -137,6 +137,7 @@ fn survives(destination: &Destination) {
     assert_eq!(books.taken, (source.points() + later.points()) as f64);
     let (status, log) = flow.binary.stop();
     assert!(status.success(), "{log}");
+    assert!(!log.contains("does not hold"), "the books balance at exit:\n{log}");
 }
 
 #[test]
@@ -288,6 +289,7 @@ fn a_stop_with_a_dead_backend_ends_in_time_and_all_is_delivered_after_the_next_s
     let began = Instant::now();
     let (status, log) = flow.binary.stop();
     assert!(status.success(), "{log}");
+    assert!(!log.contains("does not hold"), "the books balance at exit:\n{log}");
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     backend.up();
     let flow = Flow::run(&config);

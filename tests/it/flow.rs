@@ -82,7 +82,7 @@ pub(crate) struct Books {
     pub(crate) taken: f64,
     pub(crate) delivered: f64,
     pub(crate) dropped: f64,
-    /// In the queue, in flight, and on disk alone.
+    /// In the queue, on disk alone too, and in flight.
     pub(crate) waiting: f64,
     /// Dropped points by reason.
     pub(crate) reasons: BTreeMap<String, f64>,
@@ -112,7 +112,7 @@ impl Books {
             taken: one("taken_points_total").expect("an exporter that delivers"),
             delivered: delivered.unwrap_or_default(),
             dropped: reasons.values().sum(),
-            waiting: some("queue_points") + some("in_flight_points") + some("disk_points"),
+            waiting: some("queue_points") + some("in_flight_points"),
             reasons,
         }
     }

@@ -99,7 +99,7 @@ fn looks_right(page: &str) {
         ("http_latency_seconds_sum", &[], 52.65),
         ("room_temperature_celsius", &[("room", "north"), ("heated", "false")], -2.5),
         ("disk_reads_total", &[("disk", "sda")], 123_456_789_012.0),
-        ("disk_files", &[("disk", "sda")], -3.0),
+        ("disk_files", &[("disk", "sda"), ("job", "europe/shop")], -3.0),
         ("disk_usage", &[("disk", "sda")], 0.25),
     ] {
         assert_eq!(value(page, name, labels), Some(expected), "{name} {labels:?} on\n{page}");
