@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 
 use pipeline_component::telemetry::{Counter, Telemetry, table};
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -33,8 +34,15 @@ pub(crate) fn start(global: &Global, telemetry: &Telemetry) {
         warn: telemetry.counter(&table::LOG_EVENTS, &[("level", "warn")]),
         error: telemetry.counter(&table::LOG_EVENTS, &[("level", "error")]),
     };
+    let layers = tracing_subscriber::registry().with(wanted(global.log_level));
     // Fails only when logging runs already.
-    drop(tracing_subscriber::registry().with(lines).with(counts).try_init());
+    drop(layers.with(lines).with(counts).try_init());
+}
+
+/// What anybody here wants of all that is said. Without it, every span of HTTP/2's inner life would be kept for nobody:
+/// a sixth of what a small OTLP request costs.
+fn wanted(shown: LevelFilter) -> LevelFilter {
+    shown.max(LevelFilter::WARN)
 }
 
 struct Counts {
@@ -145,4 +153,22 @@ fn quoted(out: &mut Writer<'_>, text: &str) -> fmt::Result {
     let plain =
         !text.is_empty() && !text.contains(|c: char| c <= ' ' || c == '"' || c == '=' || c == '\\');
     if plain { out.write_str(text) } else { write!(out, "{text:?}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_wants_is_not_made() {
+        for (shown, most) in [
+            (LevelFilter::OFF, LevelFilter::WARN),
+            (LevelFilter::INFO, LevelFilter::INFO),
+            (LevelFilter::TRACE, LevelFilter::TRACE),
+        ] {
+            let counts = Counts { warn: Counter::default(), error: Counter::default() };
+            let subscriber = tracing_subscriber::registry().with(wanted(shown)).with(counts);
+            assert_eq!(subscriber.max_level_hint(), Some(most), "{shown}");
+        }
+    }
 }
