@@ -1,7 +1,8 @@
 //! What a store's answer means.
 //!
 //! Sources: Prometheus Remote-Write 1.0 and 2.0 specifications, "Retries and backoff", "Required written response
-//! headers", "Invalid samples"; Mimir's distributor for what it says of requests that are too large.
+//! headers", "Invalid samples"; Mimir's distributor for what it says of requests that are too large; Prometheus' and
+//! Mimir's errors for what they say of samples.
 
 use pipeline_component::ExportError;
 use pipeline_net::{Answer, FetchError};
@@ -12,8 +13,14 @@ use pipeline_wire::remote_write::{Version, Written};
 pub(super) enum Meaning {
     /// It was taken, but for so many samples and histograms.
     Taken { missing: u64 },
+    /// Some of it was taken, but not so many samples and histograms; what the store says of them.
+    Partly { missing: u64, said: String },
     /// The store does not know this version.
     OtherVersion,
+    /// The store takes no native histograms, and nothing of a request that has some. What it says.
+    NoNatives(String),
+    /// Some of the samples are at fault, and nothing says which. What the store says.
+    BadSamples(String),
     /// It was not taken.
     Failed(ExportError),
 }
@@ -39,6 +46,11 @@ impl Counted {
 
     fn is_none(self) -> bool {
         self == Self::default()
+    }
+
+    /// True when something was written.
+    fn any(self) -> bool {
+        self.samples.unwrap_or(0) + self.histograms.unwrap_or(0) > 0
     }
 
     /// Samples and histograms of a request that were not written.
@@ -67,12 +79,19 @@ pub(super) fn of(
         };
     }
     let said = said(status, body);
+    if matches!(status, 400 | 422 | 500..=599) && written.histograms > 0 && refuses_natives(&said) {
+        return Meaning::NoNatives(said);
+    }
     Meaning::Failed(match status {
         429 | 500..=599 => ExportError::Retryable { reason: said, after: answer.retry_after },
         413 => ExportError::TooLarge(said),
         415 if v2 => return Meaning::OtherVersion,
         400 if is_too_large(&said) => ExportError::TooLarge(said),
         400 if v2 && counted.is_none() => return Meaning::OtherVersion,
+        400 if v2 && counted.any() => {
+            return Meaning::Partly { missing: counted.missing(written), said };
+        }
+        400 if !v2 && is_about_samples(&said) => return Meaning::BadSamples(said),
         401 | 403 => ExportError::Permanent(format!("{said}; check the credentials")),
         _ => ExportError::Permanent(said),
     })
@@ -81,6 +100,36 @@ pub(super) fn of(
 /// Mimir has no status of its own for it.
 fn is_too_large(said: &str) -> bool {
     said.contains("message size") && said.contains("larger than")
+}
+
+/// Prometheus without the feature says `native histograms are disabled`, with status 500. That native histograms *out of
+/// order* are disabled is another matter, of single samples.
+fn refuses_natives(said: &str) -> bool {
+    let said = said.to_ascii_lowercase().replace('-', " ");
+    said.contains("native histogram")
+        && ["disabled", "not enabled", "not supported"].iter().any(|word| said.contains(word))
+        && !["out of order", "ooo"].iter().any(|word| said.contains(word))
+}
+
+/// What Prometheus, Cortex and Mimir say of single samples or series, for which they refuse a request.
+const OF_SAMPLES: &[&str] = &[
+    "out of bounds",
+    "out of order",
+    "too old",
+    "too far in the future",
+    "too far in future",
+    "duplicate sample",
+    "duplicate timestamp",
+    "label limit",
+    "too many labels",
+    "label names per series",
+    "label name too long",
+    "label value too long",
+];
+
+fn is_about_samples(said: &str) -> bool {
+    let said = said.to_ascii_lowercase().replace(['-', '_'], " ");
+    OF_SAMPLES.iter().any(|words| said.contains(words))
 }
 
 /// Status and the first kilobyte of what the store says about it, on one line.

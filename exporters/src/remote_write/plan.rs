@@ -6,12 +6,13 @@ use std::time::Duration;
 use pipeline_net::Client;
 use pipeline_wire::remote_write::{Options, TargetInfos, Version};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::config::Protocol;
 use crate::grafana_cloud::Report;
 
-/// How long a store that does not take version 2.0 is spoken to in 1.0 before it is asked again: it may have been updated.
+/// How long a store that does not take version 2.0, or native histograms, goes without before it is asked again: it may
+/// have been updated.
 const REMEMBER: Duration = Duration::from_secs(3600);
 
 /// What is meant by a configuration of `remote_write`, or of a preset on it.
@@ -32,16 +33,18 @@ pub(crate) struct Plan {
     pub(crate) report: Option<Arc<Report>>,
 }
 
-/// Which version is spoken: what was found out by one sender is known to all.
+/// Which version is spoken, and whether with native histograms: what was found out by one sender is known to all.
 pub(crate) struct Dialect {
     protocol: Protocol,
     /// Until when 1.0 is spoken.
     v1_until: Mutex<Option<Instant>>,
+    /// Until when native histograms are left out.
+    plain_until: Mutex<Option<Instant>>,
 }
 
 impl Dialect {
     pub(crate) fn new(protocol: Protocol) -> Self {
-        Self { protocol, v1_until: Mutex::new(None) }
+        Self { protocol, v1_until: Mutex::new(None), plain_until: Mutex::new(None) }
     }
 
     /// The version to speak now.
@@ -50,8 +53,7 @@ impl Dialect {
             Protocol::V1 => Version::V1,
             Protocol::V2 => Version::V2,
             Protocol::Auto => {
-                let until = *self.v1_until.lock().unwrap_or_else(PoisonError::into_inner);
-                if until.is_some_and(|until| Instant::now() < until) {
+                if lasts(&self.v1_until) {
                     Version::V1
                 } else {
                     Version::V2
@@ -73,4 +75,23 @@ impl Dialect {
         }
         *until = Some(Instant::now() + REMEMBER);
     }
+
+    /// False while the store is known to take no native histograms.
+    pub(super) fn natives(&self) -> bool {
+        !lasts(&self.plain_until)
+    }
+
+    /// The store takes no native histograms, it says.
+    pub(super) fn no_natives(&self, url: &str, said: &str) {
+        let mut until = self.plain_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if until.is_none() {
+            warn!(url, said, "the store takes no native histograms: those points are lost");
+        }
+        *until = Some(Instant::now() + REMEMBER);
+    }
+}
+
+fn lasts(until: &Mutex<Option<Instant>>) -> bool {
+    let until = *until.lock().unwrap_or_else(PoisonError::into_inner);
+    until.is_some_and(|until| Instant::now() < until)
 }

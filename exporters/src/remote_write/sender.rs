@@ -1,6 +1,7 @@
 //! [`Sender`]: one attempt to deliver, in the version that the store takes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
@@ -8,7 +9,7 @@ use pipeline_component::{BoxFuture, Delivered, ExportError, Part};
 use pipeline_net::client::UrlError;
 use pipeline_net::compress::Encoder as Compressor;
 use pipeline_net::{Coding, Connection, Limits, Post};
-use pipeline_wire::remote_write::{Encoder, Form, Version, Written};
+use pipeline_wire::remote_write::{Encoder, Form, Options, Version, Written};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -20,6 +21,11 @@ use crate::grafana_cloud::Teller;
 const ANSWER: Limits = Limits::bytes(1 << 20);
 /// zstd's level: the fastest. Samples repeat themselves so much that more effort gains a tenth.
 const LEVEL: i32 = 1;
+
+/// Refusals in a row for which requests are halved: twice the halvings from a full request to a single point.
+const BAD_MAX: u32 = 32;
+/// After so many no request is halved for so long.
+const BAD_PAUSE: Duration = Duration::from_secs(60);
 
 const V1_TYPE: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 const V2_TYPE: HeaderValue =
@@ -43,6 +49,10 @@ pub(crate) struct Sender {
     /// When metadata of all metrics were sent, and of how many they have been since.
     metadata: (Option<Instant>, usize),
     teller: Option<Teller>,
+    /// The encoder leaves native histograms out, because the store takes none.
+    plain: bool,
+    /// Requests refused for some of their samples since the last that was taken, and when the last was.
+    bad: (u32, Option<Instant>),
 }
 
 impl Sender {
@@ -56,37 +66,85 @@ impl Sender {
             attempts: 0,
             metadata: (None, 0),
             teller: plan.report.as_ref().map(Teller::new),
+            plain: false,
+            bad: (0, None),
             plan: Arc::clone(plan),
         }
     }
 
     async fn attempt(&mut self, parts: &[Part]) -> Result<Delivered, ExportError> {
-        let version = self.plan.dialect.version();
-        let mut outcome = self.once(parts, version).await?;
-        if outcome.1 == Meaning::OtherVersion {
-            if !self.plan.dialect.may_fall_back() {
-                let text = "the store does not take remote write 2.0; set `protocol = \"auto\"`";
-                return Err(ExportError::Permanent(text.to_owned()));
-            }
-            outcome = self.once(parts, Version::V1).await?;
-            if matches!(outcome.1, Meaning::Taken { .. }) {
-                self.plan.dialect.fell_back(&self.plan.url);
-            }
+        self.natives(self.plan.dialect.natives());
+        let mut outcome = self.any_version(parts).await?;
+        if let Meaning::NoNatives(said) = &outcome.1 {
+            self.plan.dialect.no_natives(&self.plan.url, said);
+            self.natives(false);
+            outcome = self.any_version(parts).await?;
         }
         let (written, meaning) = outcome;
-        match meaning {
-            Meaning::Taken { missing } => {
-                self.encoder.commit();
-                if let Some(teller) = &mut self.teller {
-                    teller.sent(written.samples + written.histograms, &self.encoder);
-                }
-                self.metadata().await;
-                Ok(delivered(parts, written, missing))
-            }
-            Meaning::Failed(error) => Err(error),
+        let (missing, said) = match meaning {
+            Meaning::Taken { missing } => (missing, String::new()),
+            Meaning::Partly { missing, said } => (missing, said),
+            Meaning::Failed(error) => return Err(error),
+            Meaning::NoNatives(said) => return Err(ExportError::Permanent(said)),
+            Meaning::BadSamples(said) => return Err(self.bad_samples(parts, said)),
             Meaning::OtherVersion => {
-                Err(ExportError::Permanent("the store takes no version of remote write".to_owned()))
+                let text = "the store takes no version of remote write";
+                return Err(ExportError::Permanent(text.to_owned()));
             }
+        };
+        self.bad = (0, None);
+        self.encoder.commit();
+        if let Some(teller) = &mut self.teller {
+            teller.sent(written.samples + written.histograms, &self.encoder);
+        }
+        self.metadata().await;
+        Ok(delivered(parts, written, missing, &said, self.plain))
+    }
+
+    /// One request, and another one where the store does not take the version.
+    async fn any_version(&mut self, parts: &[Part]) -> Result<(Written, Meaning), ExportError> {
+        let version = self.plan.dialect.version();
+        let outcome = self.once(parts, version).await?;
+        if outcome.1 != Meaning::OtherVersion {
+            return Ok(outcome);
+        }
+        if !self.plan.dialect.may_fall_back() {
+            let text = "the store does not take remote write 2.0; set `protocol = \"auto\"`";
+            return Err(ExportError::Permanent(text.to_owned()));
+        }
+        let outcome = self.once(parts, Version::V1).await?;
+        if matches!(outcome.1, Meaning::Taken { .. }) {
+            self.plan.dialect.fell_back(&self.plan.url);
+        }
+        Ok(outcome)
+    }
+
+    /// Makes an encoder that says native histograms, or leaves them out, where this one does not. It knows nothing of what
+    /// was sent; that happens once in an hour at most.
+    fn natives(&mut self, natives: bool) {
+        if self.plain != natives || !self.plan.options.native_histograms {
+            return;
+        }
+        self.plain = !natives;
+        let options = Options { native_histograms: natives, ..self.plan.options.clone() };
+        self.encoder = Encoder::new(options, Arc::clone(&self.plan.infos));
+    }
+
+    /// Halves find out which samples are at fault. Where all are, as after a long silence, that would be a request for each:
+    /// after [`BAD_MAX`] in vain no more are halved for [`BAD_PAUSE`], unless a request is taken.
+    fn bad_samples(&mut self, parts: &[Part], said: String) -> ExportError {
+        let (count, last) = &mut self.bad;
+        if last.is_some_and(|last| last.elapsed() >= BAD_PAUSE) {
+            *count = 0;
+        }
+        *count += 1;
+        if *count <= BAD_MAX {
+            *last = Some(Instant::now());
+        }
+        if *count <= BAD_MAX && parts.iter().map(Part::points).sum::<usize>() > 1 {
+            ExportError::TooLarge(said)
+        } else {
+            ExportError::Permanent(said)
         }
     }
 
@@ -183,20 +241,28 @@ impl Sender {
 }
 
 /// What became of the points of a request that was taken.
-fn delivered(parts: &[Part], written: Written, missing: u64) -> Delivered {
+fn delivered(parts: &[Part], written: Written, missing: u64, said: &str, plain: bool) -> Delivered {
     let Written { late, delta, duplicate, native, .. } = written;
     let left_out = late + delta + duplicate + native;
     let mut words = Vec::new();
+    let natives = if plain {
+        "points are native histograms, which the store takes none of"
+    } else {
+        "points cannot be said as native histograms"
+    };
     for (count, what) in [
         (missing, "samples were not written by the store"),
         (late, "points are not newer than what was sent of their series"),
         (delta, "points are deltas"),
         (duplicate, "points have the name and labels of another series of their source"),
-        (native, "points cannot be said as native histograms"),
+        (native, natives),
     ] {
         if count > 0 {
             words.push(format!("{count} {what}"));
         }
+    }
+    if !said.is_empty() {
+        words.push(said.to_owned());
     }
     // The store counts samples, of which a histogram's point has many.
     let points = parts.iter().map(Part::points).sum::<usize>() as u64;

@@ -236,7 +236,7 @@ fn bad_data_in_both_versions_is_no_matter_of_versions() {
     let mut bench = of(&store, "");
     for _ in 0..2 {
         let error = bench.send(&[part("a", 1)]).expect_err("400");
-        assert_eq!(error, ExportError::Permanent("HTTP status 400: out of order sample".into()));
+        assert_eq!(error, ExportError::TooLarge("HTTP status 400: out of order sample".into()));
     }
     let versions: Vec<bool> = store.got().iter().map(Got::is_v2).collect();
     assert_eq!(versions, [true, false, true, false], "2.0 is not given up for it");
@@ -258,6 +258,88 @@ fn version_2_is_tried_again_after_an_hour() {
         tokio::time::advance(Duration::from_secs(3601)).await;
         assert_eq!(plan.dialect.version(), Version::V2);
     });
+}
+
+/// A gauge and an exponential histogram.
+fn with_native(time: i64) -> Part {
+    let interner = Interner::new();
+    let mut builder = ShapeBuilder::new(&interner);
+    let group = builder.group(Group::default());
+    let kind = Kind::ExponentialHistogram { temporality: pipeline_model::Temporality::Cumulative };
+    for (name, kind) in [("depth", Kind::Gauge), ("wait", kind)] {
+        builder
+            .push(group, &Arc::new(Metric::new(name, "", "", kind)), &Labels::empty())
+            .expect("new");
+    }
+    let shape = builder.finish();
+    let values = vec![Slot::double(1.0); shape.slots()];
+    let mut batch =
+        Batch::new(SourceId::next(), shape, (1_700_000_000 + time) * 1_000_000_000, values);
+    let point = pipeline_model::ExponentialPoint { zero_count: 1.0, ..Default::default() };
+    let extras = pipeline_model::Extras { exponentials: vec![(1, point)], ..Default::default() };
+    batch.extras = Some(Arc::new(extras));
+    Part::whole(batch)
+}
+
+#[test]
+fn a_store_without_native_histograms_gets_the_rest_at_once_and_from_then_on() {
+    for refusal in [
+        "500 Internal Server Error\n\nnative histograms are disabled",
+        "400 Bad Request\n\nerr-mimir-native-histograms-not-enabled",
+    ] {
+        let store = Store::start(&[refusal, "204 No Content"]);
+        let mut bench = of(&store, "protocol = \"1.0\"\nmetadata_interval = \"0s\"");
+        for time in 1..3 {
+            let message = "1 points are native histograms, which the store takes none of";
+            let expected = Delivered { rejected: 1, message: message.to_owned() };
+            assert_eq!(bench.send(&[with_native(time)]), Ok(expected), "{refusal}");
+        }
+        let requests: Vec<Request> = store.got().iter().map(Got::request).collect();
+        let series: Vec<usize> = requests.iter().map(|request| request.series.len()).collect();
+        assert_eq!(series, [2, 1, 1], "{refusal}");
+    }
+    // Of single samples it is said too.
+    let store = Store::start(&["400 No\n\nout-of-order native histograms are disabled"]);
+    let mut bench = of(&store, "protocol = \"1.0\"\nmetadata_interval = \"0s\"");
+    assert_eq!(show(&bench.send(&[with_native(1)])), "too large");
+    assert_eq!(store.got().len(), 1);
+}
+
+#[test]
+fn requests_with_bad_samples_are_halved_but_not_for_ever() {
+    for said in [
+        "out of bounds",
+        "out of order sample",
+        "duplicate sample for timestamp",
+        "received a sample whose timestamp is too far in the future (err-mimir-too-far-in-future)",
+        "err-mimir-label-value-too-long",
+    ] {
+        let store = Store::start(&[&format!("400 Bad Request\n\n{said}")]);
+        let mut bench = of(&store, "protocol = \"1.0\"\nmetadata_interval = \"0s\"");
+        assert_eq!(show(&bench.send(&[part("a", 1)])), "too large", "{said}");
+        let one = Part { rows: 0..1, ..part("a", 1) };
+        assert_eq!(show(&bench.send(&[one])), "in vain", "{said}");
+    }
+    let bad = "400 Bad Request\n\nout of bounds";
+    let answers: Vec<&str> = std::iter::repeat_n(bad, 33).chain(["204 No Content", bad]).collect();
+    let store = Store::start(&answers);
+    let mut bench = of(&store, "protocol = \"1.0\"\nmetadata_interval = \"0s\"");
+    for _ in 0..32 {
+        assert_eq!(show(&bench.send(&[part("a", 1)])), "too large");
+    }
+    assert_eq!(show(&bench.send(&[part("a", 1)])), "in vain", "all are bad");
+    assert_eq!(bench.send(&[part("a", 1)]), Ok(DONE));
+    assert_eq!(show(&bench.send(&[part("a", 2)])), "too large", "not all are bad");
+}
+
+#[test]
+fn what_version_2_took_of_a_bad_request_is_not_lost() {
+    let answer = TAKEN_2.replace("204 No Content", "400 Bad Request").replace("7", "5");
+    let store = Store::start(&[&format!("{answer}\n\nout of bounds")]);
+    let mut bench = of(&store, "");
+    let message = "2 samples were not written by the store, HTTP status 400: out of bounds";
+    let expected = Delivered { rejected: 1, message: message.to_owned() };
+    assert_eq!(bench.send(&[part("a", 1)]), Ok(expected));
 }
 
 fn show(result: &Result<Delivered, ExportError>) -> String {
@@ -390,6 +472,10 @@ fn mistakes_are_told_where_they_are() {
             "version 2.0 has no other compression",
         ),
         ("endpoint = \"http://h/\"\nconcurrency = 0", "expected at least one request"),
+        (
+            "endpoint = \"http://h/\"\nbatch.points_max = 0",
+            "expected requests of at least one point",
+        ),
         ("endpoint = \"http://h/\"\ndrop_labels = [{ labels = [\"a\"] }]", "expected the names"),
         ("endpoint = \"http://h/\"\nkeep_buckets = [{ le = [1.0] }]", "expected the names"),
         (
