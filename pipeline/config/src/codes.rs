@@ -34,11 +34,13 @@ pub const UNUSED: &str = "config::unused";
 pub const INCOMPLETE: &str = "config::incomplete";
 /// Processors in an order that works and loses something.
 pub const ORDER: &str = "config::order";
+/// An exporter that, when its queue is full, holds up the others of its pipeline.
+pub const HOLDS_UP: &str = "config::holds-up";
 /// A key with a newer name.
 pub const DEPRECATED: &str = "config::deprecated";
 
 /// Code and page.
-const PAGES: [(&str, &str); 18] = [
+const PAGES: [(&str, &str); 19] = [
     (
         SYNTAX,
         "The file is not valid TOML. The mark shows the place where reading failed; the fault is there or just before.
@@ -227,6 +229,20 @@ Wrong:
     processors = [\"normalize\", \"labels\", \"pod_id\"]
 Right:
     processors = [\"normalize\", \"pod_id\", \"labels\"]",
+    ),
+    (
+        HOLDS_UP,
+        "A pipeline has several exporters, and the queue of one of them has when_full = \"backpressure\". While that queue is
+full the receivers are told to wait, so the other exporters get nothing new either, however well their backends are.
+
+That may be what is wanted: nobody loses anything. If it is not, let the queue drop instead, or give the exporter a
+pipeline and receivers of its own.
+
+Holds up the others:
+    [exporters.store]
+    queue = { when_full = \"backpressure\" }
+Does not:
+    queue = { when_full = \"drop_oldest\" }",
     ),
     (
         DEPRECATED,

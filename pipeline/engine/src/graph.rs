@@ -159,6 +159,7 @@ impl Builder<'_> {
         let mut workers = Vec::new();
         for (tag, (name, section, config)) in pipelines.iter().enumerate() {
             let steps = self.steps(section, config, &mut processors);
+            self.check_holding_up(section, config, &exporter_nodes);
             let nodes = config.exporters.iter().filter_map(|name| exporter_nodes.get(name));
             let outflows: Vec<Outflow> = nodes.map(|node| node.outflow.clone()).collect();
             let segments = segments(steps, &self.settings.interner, &self.settings.metadata);
@@ -354,6 +355,30 @@ impl Builder<'_> {
             let is_wrong = configured.get(name).is_some_and(|late| late.factory.order_matters);
             let tell = if is_wrong { Section::error } else { Section::warning };
             self.found.push(tell(section, &["processors", &at], codes::ORDER, message, help));
+        }
+    }
+
+    /// Tells of exporters that hold up the others of their pipeline.
+    fn check_holding_up(
+        &mut self,
+        section: &Section,
+        config: &PipelineConfig,
+        nodes: &BTreeMap<String, ExporterNode>,
+    ) {
+        let names: BTreeSet<&String> = config.exporters.iter().collect();
+        for name in names.iter().filter(|_| names.len() > 1) {
+            let Some(Queue::Push(queue)) = nodes.get(*name).map(|node| &node.outflow.queue) else {
+                continue;
+            };
+            if queue.holds_back() {
+                let at = config.exporters.iter().position(|given| given == *name);
+                self.found.push(section.warning(
+                    &["exporters", &at.unwrap_or_default().to_string()],
+                    codes::HOLDS_UP,
+                    format!("`{name}` holds up the other exporters of this pipeline when its queue is full"),
+                    format!("set exporters.{name}.queue.when_full = \"drop_oldest\", or give `{name}` a pipeline and receivers of its own"),
+                ));
+            }
         }
     }
 

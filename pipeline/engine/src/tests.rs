@@ -1,6 +1,7 @@
 //! The engine with components made for it: what it counts, contains, drains and refuses.
 
 mod computes;
+mod holds_up;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

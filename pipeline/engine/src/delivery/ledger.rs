@@ -39,6 +39,13 @@ const REASONS: [(Reason, &str); 8] = [
     (Reason::Shutdown, "shutdown"),
 ];
 
+impl Reason {
+    /// As it is told.
+    pub(crate) fn name(self) -> &'static str {
+        REASONS.iter().find(|(of, _)| *of == self).map_or("", |(_, name)| name)
+    }
+}
+
 /// How an attempt ended: the `outcome` of `exporter_requests_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -63,6 +70,7 @@ pub(crate) struct Ledger {
     taken: u64,
     delivered: u64,
     dropped: u64,
+    lost: [u64; REASONS.len()],
     taken_total: Counter,
     delivered_total: Counter,
     failed_total: Counter,
@@ -79,6 +87,7 @@ impl Ledger {
             taken: 0,
             delivered: 0,
             dropped: 0,
+            lost: [0; REASONS.len()],
             taken_total: telemetry.counter(&table::EXPORTER_TAKEN, &[]),
             delivered_total: points("delivered"),
             failed_total: points("failed"),
@@ -113,12 +122,24 @@ impl Ledger {
         let points = points as u64;
         self.dropped += points;
         if let Some(at) = REASONS.iter().position(|(of, _)| *of == reason) {
+            self.lost[at] += points;
             self.dropped_total[at].add(points);
         }
         if matches!(reason, Reason::Permanent | Reason::Rejected | Reason::TooLarge | Reason::Panic)
         {
             self.failed_total.add(points);
         }
+    }
+
+    /// Points lost for `reason`.
+    pub(crate) fn lost(&self, reason: Reason) -> u64 {
+        REASONS.iter().zip(self.lost).find(|((of, _), _)| *of == reason).map_or(0, |(_, n)| n)
+    }
+
+    /// Every reason for which something was lost, and how many points.
+    pub(crate) fn losses(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let all = REASONS.iter().zip(self.lost).map(|((_, name), points)| (*name, points));
+        all.filter(|(_, points)| *points > 0)
     }
 
     /// Points that `waiting`, counted where they wait, is off by.

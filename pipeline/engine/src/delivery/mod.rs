@@ -13,6 +13,7 @@ mod backoff;
 mod disk;
 mod entry;
 mod ledger;
+mod losses;
 mod queue;
 mod request;
 mod shard;
@@ -94,6 +95,7 @@ pub(crate) async fn end(queue: &DeliveryQueue, deadline: Instant) {
     if kept > 0 {
         info!(component = queue.name(), points = kept, "kept on disk for the next start");
     }
+    queue.tell_totals();
     queue.audit();
 }
 

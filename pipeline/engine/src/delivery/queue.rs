@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pipeline_component::telemetry::Telemetry;
-use pipeline_component::{Delivery, RateLimiter, Shutdown, WhenFull};
+use pipeline_component::{Delivery, Shutdown, WhenFull};
 use pipeline_journal::Position;
 use pipeline_model::{Batch, SourceId};
 use tokio::sync::Notify;
@@ -15,6 +15,7 @@ use tracing::error;
 use super::disk::Disk;
 use super::entry::{Entry, Lane, Wake};
 use super::ledger::{Ledger, Outcome, Reason, Shown};
+use super::losses::Losses;
 use super::request::Request;
 
 /// When a receiver may come again where nothing better is known.
@@ -45,7 +46,7 @@ pub(crate) struct DeliveryQueue {
     pub(super) disk_wake: Notify,
     pub(super) closing: Shutdown,
     pub(super) shown: Shown,
-    full: RateLimiter,
+    pub(super) losses: Losses,
 }
 
 impl DeliveryQueue {
@@ -69,7 +70,7 @@ impl DeliveryQueue {
             disk_wake: Notify::new(),
             closing: Shutdown::new(),
             shown: Shown::new(telemetry),
-            full: RateLimiter::default(),
+            losses: Losses::default(),
         }
     }
 
@@ -200,9 +201,7 @@ impl DeliveryQueue {
 
     fn lost(&self, state: &mut State, reason: Reason, points: usize) {
         state.ledger.drop(reason, points);
-        if let Some(swallowed) = self.full.admit() {
-            error!(component = %self.name, points, swallowed, "the queue is full, points are lost");
-        }
+        self.tell_lost(reason, points, "the queue is full");
     }
 
     /// The next request of a shard, in order; `None` once closed and empty. Waits until it is full or its first entry
@@ -269,7 +268,11 @@ impl DeliveryQueue {
         let State { lanes, ledger, disk, bytes, .. } = &mut *state;
         let Some(lane) = lanes.get_mut(lane) else { return };
         let flight = &mut lane.flight;
-        ledger.drop(Reason::Panic, std::mem::take(&mut flight.points));
+        let lost = std::mem::take(&mut flight.points);
+        if lost > 0 {
+            ledger.drop(Reason::Panic, lost);
+            self.tell_lost(Reason::Panic, lost, "delivery panicked");
+        }
         *bytes -= std::mem::take(&mut flight.bytes);
         flight.oldest = None;
         if let Some(disk) = disk {
@@ -314,7 +317,7 @@ impl DeliveryQueue {
         let mut state = self.lock();
         state.ledger.take(points);
         state.ledger.drop(Reason::Panic, points);
-        error!(component = %self.name, points, "a step before the exporter panicked");
+        self.tell_lost(Reason::Panic, points, "a step before the exporter panicked");
     }
 
     /// No more batches will come; what waits is still handed out, without waiting for more.
@@ -392,14 +395,16 @@ impl DeliveryQueue {
         }
     }
 
-    /// Keeps the age of the oldest batch up to date.
+    /// Keeps the age of the oldest batch up to date, and tells of losses that no line told of.
     pub(crate) async fn show_age(&self) {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
+        let mut disk_told = [(Reason::DiskFull, 0), (Reason::DiskDamaged, 0)];
         loop {
             tick.tick().await;
             let oldest = self.lock().oldest();
             let age = oldest.map_or(0.0, |oldest| oldest.elapsed().as_secs_f64());
             self.shown.oldest.set(age);
+            self.tell_due(&mut disk_told);
         }
     }
 }

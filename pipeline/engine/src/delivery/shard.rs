@@ -15,8 +15,12 @@ use super::queue::DeliveryQueue;
 use super::request::Request;
 use crate::run::panic_text;
 
-/// How long requests stay small after one was too large.
-const SMALL_FOR: Duration = Duration::from_secs(600);
+/// A ceiling is never lower than this share of what is configured,
+const FLOOR_SHARE: usize = 16;
+/// nor than this many points. A request that is too large even so is halved further, and that is not remembered.
+const FLOOR_MIN: usize = 64;
+/// Requests that must fit, at most, before a larger one is tried.
+const FITTING_MAX: u32 = 64;
 
 /// Makes senders.
 pub(crate) type MakeSender = Box<dyn Fn() -> Box<dyn Sender> + Send + Sync>;
@@ -25,37 +29,58 @@ pub(crate) type MakeSender = Box<dyn Fn() -> Box<dyn Sender> + Send + Sync>;
 #[derive(Debug, Default)]
 pub(crate) struct Said {
     retry: RateLimiter,
-    lost: RateLimiter,
-    rejected: RateLimiter,
     remarks: RateLimiter,
     split: RateLimiter,
-    panic: RateLimiter,
 }
 
-/// How much a request may weigh: less for a while after one was too large.
+/// How much a request may weigh: less after one was too large, and twice as much after each that fits, up to what is
+/// configured. Where a larger one was tried in vain, more must fit before the next try.
 #[derive(Debug)]
 struct Ceiling {
     max: usize,
+    floor: usize,
     now: usize,
-    until: Option<Instant>,
+    /// Requests that must fit before the ceiling is raised, and those that did.
+    fitting: u32,
+    fitted: u32,
+    /// It was raised, and nothing was too large since.
+    is_raised: bool,
 }
 
 impl Ceiling {
-    fn now(&mut self) -> usize {
-        if self.until.is_some_and(|until| until <= Instant::now()) {
-            self.raise();
-        }
-        self.now
+    fn new(max: usize) -> Self {
+        let floor = (max / FLOOR_SHARE).max(FLOOR_MIN).min(max);
+        Self { max, floor, now: max, fitting: 1, fitted: 0, is_raised: false }
     }
 
-    fn raise(&mut self) {
-        self.until = None;
+    /// One point alone was too large: it was not the number of them.
+    fn lift(&mut self) {
         self.now = self.max;
     }
 
-    fn lower(&mut self, too_much: usize) {
-        self.now = self.now.min(too_much / 2).max(1);
-        self.until = Some(Instant::now() + SMALL_FOR);
+    /// A request of `weight` was too large.
+    fn lower(&mut self, weight: usize) {
+        self.now = self.now.min(weight / 2).max(self.floor);
+        self.fitted = 0;
+        if std::mem::take(&mut self.is_raised) {
+            self.fitting = (self.fitting * 2).min(FITTING_MAX);
+        }
+    }
+
+    /// A request of `weight` was taken. Those much smaller than the ceiling say nothing about it.
+    fn fits(&mut self, weight: usize) {
+        if weight <= self.now / 2 {
+            return;
+        }
+        if self.now == self.max {
+            (self.fitting, self.is_raised) = (1, false);
+            return;
+        }
+        self.fitted += 1;
+        if self.fitted >= self.fitting {
+            self.now = self.now.saturating_mul(2).min(self.max);
+            (self.fitted, self.is_raised) = (0, true);
+        }
     }
 }
 
@@ -90,7 +115,7 @@ impl Shard {
         let max = queue.settings.batch.points_max.max(1);
         Self {
             backoff: Backoff::new(&queue.settings.retry, seed),
-            ceiling: Ceiling { max, now: max, until: None },
+            ceiling: Ceiling::new(max),
             sender: None,
             failures: 0,
             queue,
@@ -112,7 +137,7 @@ impl Shard {
 
     async fn work(&mut self) {
         loop {
-            let ceiling = self.ceiling.now();
+            let ceiling = self.ceiling.now;
             let Some(request) = self.queue.next(self.lane, ceiling).await else { return };
             let mut requests = request.plan(ceiling);
             while let Some(request) = requests.pop() {
@@ -160,7 +185,10 @@ impl Shard {
         let attempt = async { sender.get_or_insert_with(|| make()).send(&request.parts).await };
         let outcome = AssertUnwindSafe(attempt).catch_unwind().await;
         let (next, outcome) = match outcome {
-            Ok(Ok(delivered)) => (self.delivered(points, &delivered), Outcome::Delivered),
+            Ok(Ok(delivered)) => {
+                self.ceiling.fits(request.size.weight);
+                (self.delivered(points, &delivered), Outcome::Delivered)
+            }
             Ok(Err(ExportError::Retryable { reason, after })) => {
                 (self.failed(&reason, after), Outcome::Retryable)
             }
@@ -172,13 +200,8 @@ impl Shard {
             }
             Err(panic) => {
                 self.sender = None;
-                self.queue.refused(self.lane, points, Reason::Panic);
-                if let Some(swallowed) = self.said.panic.admit() {
-                    let panic = panic_text(&*panic);
-                    let component = self.queue.name();
-                    error!(component, panic, points, swallowed, "sender panicked, request lost");
-                }
-                (Next::Done, Outcome::Panic)
+                let panic = format!("the sender panicked: {}", panic_text(&*panic));
+                (self.lost(points, Reason::Panic, &panic), Outcome::Panic)
             }
         };
         self.queue.attempt(outcome, began.elapsed());
@@ -187,13 +210,11 @@ impl Shard {
 
     fn delivered(&mut self, points: usize, delivered: &Delivered) -> Next {
         let component = self.queue.name();
-        let rejected = usize::try_from(delivered.rejected).unwrap_or(usize::MAX);
+        let rejected = usize::try_from(delivered.rejected).unwrap_or(usize::MAX).min(points);
         self.queue.delivered(self.lane, points, rejected);
         let remark = delivered.message.as_str();
         if rejected > 0 {
-            if let Some(swallowed) = self.said.rejected.admit() {
-                error!(component, rejected, reason = remark, swallowed, "points refused, lost");
-            }
+            self.queue.tell_lost(Reason::Rejected, rejected, remark);
         } else if !remark.is_empty()
             && let Some(swallowed) = self.said.remarks.admit()
         {
@@ -219,8 +240,7 @@ impl Shard {
 
     fn too_large(&mut self, request: &Request, reason: &str, others: &mut Vec<Request>) -> Next {
         let Some((first, second)) = request.halve() else {
-            // It was this point, not the number of them.
-            self.ceiling.raise();
+            self.ceiling.lift();
             return self.lost(request.size.points, Reason::TooLarge, reason);
         };
         self.ceiling.lower(request.size.weight);
@@ -235,10 +255,7 @@ impl Shard {
 
     fn lost(&self, points: usize, why: Reason, reason: &str) -> Next {
         self.queue.refused(self.lane, points, why);
-        if let Some(swallowed) = self.said.lost.admit() {
-            let component = self.queue.name();
-            error!(component, error = reason, points, swallowed, "delivery refused, lost");
-        }
+        self.queue.tell_lost(why, points, reason);
         Next::Done
     }
 }

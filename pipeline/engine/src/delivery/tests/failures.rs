@@ -84,26 +84,61 @@ async fn what_the_backend_asks_for_holds_for_every_shard() {
     assert_eq!(rig.delivered(), 5000);
 }
 
+fn of_points_max(points_max: usize) -> Delivery {
+    let mut settings = settings();
+    settings.batch.points_max = points_max;
+    settings.queue.bytes_max = pipeline_config::ByteSize::from_mib(64);
+    settings.batch.bytes_max = pipeline_config::ByteSize::from_mib(16);
+    settings
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_too_large_is_halved_and_the_next_ones_are_smaller() {
-    let (mut rig, source) = (Rig::new(settings()).await, SourceId::next());
+async fn a_request_that_is_too_large_is_halved_and_larger_ones_are_tried_ever_less_often() {
+    let (mut rig, source) = (Rig::new(of_points_max(1600)).await, SourceId::next());
     rig.rule(|parts| {
         let points: usize = parts.iter().map(pipeline_component::Part::points).sum();
-        if points > 30 { Reply::TooLarge } else { Reply::Take }
+        if points > 500 { Reply::TooLarge } else { Reply::Take }
     });
-    (0..10).for_each(|time| rig.push(source, time, 25));
-    rig.push(source, 10, 90);
+    (0..4).for_each(|time| rig.push(source, time, 400));
     rig.settle().await;
-    assert_eq!(rig.times(source), (0..=10).collect::<Vec<_>>());
-    assert_eq!((rig.got().len(), rig.delivered()), (340, 340));
-    let refused = rig.counter(&table::EXPORTER_REQUESTS, &[("outcome", "too_large")]);
-    assert_eq!(refused, 3, "100, 50 and 50; then 25 at most");
-    // After a while it is tried with more again.
-    tokio::time::sleep(Duration::from_secs(700)).await;
-    (11..15).for_each(|time| rig.push(source, time, 25));
+    let refused = |rig: &Rig| rig.counter(&table::EXPORTER_REQUESTS, &[("outcome", "too_large")]);
+    assert!((3..=4).contains(&refused(&rig)), "1600, 800 and 800: {}", refused(&rig));
+    (4..1004).for_each(|time| rig.push(source, time, 400));
     rig.settle().await;
-    assert!(rig.counter(&table::EXPORTER_REQUESTS, &[("outcome", "too_large")]) > refused);
-    assert_eq!(rig.times(source), (0..15).collect::<Vec<_>>());
+    assert_eq!(rig.times(source), (0..1004).collect::<Vec<_>>());
+    assert_eq!((rig.got().len(), rig.delivered()), (401_600, 401_600));
+    assert!((10..40).contains(&refused(&rig)), "of 1004 requests: {}", refused(&rig));
+    // The backend takes more from now on: so does a request, before long.
+    rig.always(Reply::Take);
+    (1004..1204).for_each(|time| rig.push(source, time, 400));
+    rig.settle().await;
+    assert_eq!(rig.attempts().last().unwrap().weight, 1600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_full_again_soon_after_a_backend_that_found_everything_too_large() {
+    for bad in 1..70 {
+        let (mut rig, source) = (Rig::new(of_points_max(8192)).await, SourceId::next());
+        rig.rule({
+            let mut left = bad;
+            move |_| {
+                left -= i32::from(left > 0);
+                if left > 0 { Reply::TooLarge } else { Reply::Take }
+            }
+        });
+        rig.push(source, 0, 8192);
+        rig.settle().await;
+        let before = rig.attempts().len();
+        (1..10).for_each(|time| rig.push(source, time, 8192));
+        rig.settle().await;
+        let attempts = rig.attempts();
+        let weights: Vec<usize> = attempts[before..].iter().map(|one| one.weight).collect();
+        assert!(weights.iter().all(|weight| *weight >= 512), "{bad}: {weights:?}");
+        assert!(weights.len() <= 9 + 16 + 8, "{bad}: {weights:?}");
+        assert_eq!(weights.last(), Some(&8192), "{bad}");
+        let lost = rig.dropped("too_large");
+        assert_eq!(rig.delivered() + lost, 81_920);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 mod disk;
 mod edges;
 mod failures;
+mod losses;
 mod property;
 mod rig;
 

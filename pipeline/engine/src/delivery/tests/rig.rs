@@ -31,6 +31,8 @@ pub(crate) enum Reply {
     FailFor(Duration),
     TooLarge,
     Refuse,
+    /// With these words.
+    RefuseFor(&'static str),
     Panic,
     Hang,
 }
@@ -109,6 +111,7 @@ impl Sender for Fake {
                 Reply::FailFor(after) => return fail(Some(after)),
                 Reply::TooLarge => return Err(ExportError::TooLarge("too much".to_owned())),
                 Reply::Refuse => return Err(ExportError::Permanent("never".to_owned())),
+                Reply::RefuseFor(words) => return Err(ExportError::Permanent(words.to_owned())),
                 Reply::Panic => panic!("told to panic"),
                 Reply::Hang => std::future::pending().await,
             }
