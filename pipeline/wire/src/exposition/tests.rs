@@ -370,10 +370,10 @@ fn names_with_underscores() {
             gr__e{service_name="a\"b",plain="z"} 1
             # HELP http_time_s_seconds Time.
             # TYPE http_time_s_seconds histogram
-            http_time_s_seconds_bucket{service_name="a\"b",_lives="x",url_part="y",le="1.0"} 1
-            http_time_s_seconds_bucket{service_name="a\"b",_lives="x",url_part="y",le="+Inf"} 2
-            http_time_s_seconds_sum{service_name="a\"b",_lives="x",url_part="y"} 1
-            http_time_s_seconds_count{service_name="a\"b",_lives="x",url_part="y"} 2
+            http_time_s_seconds_bucket{service_name="a\"b",key_9lives="x",url_part="y",le="1.0"} 1
+            http_time_s_seconds_bucket{service_name="a\"b",key_9lives="x",url_part="y",le="+Inf"} 2
+            http_time_s_seconds_sum{service_name="a\"b",key_9lives="x",url_part="y"} 1
+            http_time_s_seconds_count{service_name="a\"b",key_9lives="x",url_part="y"} 2
         "##]],
     );
 }
@@ -440,6 +440,11 @@ fn escaping_keeps_to_the_specification() {
     }
     assert_eq!(escape::metric_name("a:b", Underscores), "a:b");
     assert_eq!(escape::label_name("a:b", Underscores), "a_b", "labels have no colon");
+    for (name, expected) in [("1x", "key_1x"), ("2x", "key_2x"), ("1.x", "key_1_x"), ("_1x", "_1x")]
+    {
+        assert_eq!(escape::label_name(name, Underscores), expected);
+    }
+    assert_eq!(escape::label_name("1x", Values), "U___31_x");
 }
 
 #[test]

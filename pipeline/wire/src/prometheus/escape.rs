@@ -40,8 +40,12 @@ pub(crate) fn metric_name(name: &str, escaping: Escaping) -> Cow<'_, str> {
     escaped(name, escaping, true)
 }
 
-/// A label's name under `escaping`.
+/// A label's name under `escaping`. One that begins with a digit gets `key_` in front, as OpenTelemetry's Collector has it,
+/// where characters become `_`: `1x` and `2x` stay two labels.
 pub(crate) fn label_name(name: &str, escaping: Escaping) -> Cow<'_, str> {
+    if escaping == Escaping::Underscores && name.starts_with(|first: char| first.is_ascii_digit()) {
+        return Cow::Owned(escaped(&format!("key_{name}"), escaping, false).into_owned());
+    }
     escaped(name, escaping, false)
 }
 

@@ -13,7 +13,7 @@ use super::escape::metric_name;
 use super::family::Type;
 use crate::scrape::unit::ucum;
 
-/// Unit words that have a UCUM symbol, which [`ucum`] knows. A ratio (`1`) has none in names.
+/// Unit words that have a UCUM symbol, which [`ucum`] knows. `1` is none: gauges in it are ratios.
 const WORDS: &[&str] = &[
     "days",
     "hours",
@@ -62,7 +62,7 @@ pub(crate) fn full_name(
     naming: Naming,
 ) -> Cow<'_, str> {
     if escaping == Escaping::Underscores && naming.suffixes() && metric.name.contains('.') {
-        Cow::Owned(translated(&metric.name, &metric.unit, ty == Type::Counter))
+        Cow::Owned(translated(&metric.name, &metric.unit, ty))
     } else {
         metric_name(&metric.name, escaping)
     }
@@ -109,7 +109,7 @@ pub(crate) fn stored_name(
     match (otel, utf8) {
         (false, true) => Cow::Borrowed(name),
         (false, false) => metric_name(name, Escaping::Underscores),
-        (true, false) if naming.suffixes() => Cow::Owned(translated(name, &metric.unit, counter)),
+        (true, false) if naming.suffixes() => Cow::Owned(translated(name, &metric.unit, ty)),
         (true, false) => Cow::Owned(legal(&split(name).collect::<Vec<_>>())),
         (true, true) if naming.suffixes() => {
             let stem = if counter { name.strip_suffix("_total").unwrap_or(name) } else { name };
@@ -121,6 +121,9 @@ pub(crate) fn stored_name(
                 out.push('_');
                 out.push_str(&suffix);
             }
+            if is_ratio(&metric.unit, ty) && !out.ends_with("ratio") {
+                out.push_str("_ratio");
+            }
             if counter {
                 out.push_str("_total");
             }
@@ -130,10 +133,19 @@ pub(crate) fn stored_name(
     }
 }
 
-fn translated(name: &str, unit: &str, counter: bool) -> String {
+/// True for gauges in `1`, which end in `_ratio`; a counter in `1` counts something.
+fn is_ratio(unit: &str, ty: Type) -> bool {
+    ty == Type::Gauge && unit.trim() == "1"
+}
+
+fn translated(name: &str, unit: &str, ty: Type) -> String {
     let mut words: Vec<&str> = split(name).collect();
-    words.retain(|word| !(counter && *word == "total"));
+    let (counter, ratio) = (ty == Type::Counter, is_ratio(unit, ty));
+    words.retain(|word| !(counter && *word == "total") && !(ratio && *word == "ratio"));
     unit_words(&mut words, unit);
+    if ratio {
+        words.push("ratio");
+    }
     if counter {
         words.push("total");
     }
@@ -209,7 +221,9 @@ mod tests {
             ("a.total", "", false, "a_total"),
             ("rate.of", "By/s", false, "rate_of_bytes_per_second"),
             ("rate.of", "{token}/s", false, "rate_of_per_second"),
-            ("used.part", "1", false, "used_part"),
+            ("used.part", "1", false, "used_part_ratio"),
+            ("hit.ratio", "1", false, "hit_ratio"),
+            ("used.part", "1", true, "used_part_total"),
             ("used.part", "%", false, "used_part_percent"),
             ("odd..name_.", "tokens", false, "odd_name_tokens"),
             ("9.lives", "", false, "_9_lives"),
@@ -225,6 +239,22 @@ mod tests {
             let as_it_is = metric_name(name, Escaping::Underscores);
             assert_eq!(full(Escaping::Underscores, Naming::NoTranslation), as_it_is);
         }
+    }
+
+    #[test]
+    fn a_gauge_in_1_is_a_ratio_where_suffixes_are_appended() {
+        use Naming::*;
+        let gauge = Metric::new("cache.usage", "1", "", Kind::Gauge);
+        for (naming, utf8, expected) in [
+            (UnderscoreEscapingWithSuffixes, false, "cache_usage_ratio"),
+            (UnderscoreEscapingWithoutSuffixes, false, "cache_usage"),
+            (NoUtf8EscapingWithSuffixes, true, "cache.usage_ratio"),
+            (NoTranslation, true, "cache.usage"),
+        ] {
+            assert_eq!(stored_name(&gauge, Type::Gauge, naming, true, utf8), expected);
+        }
+        let own = stored_name(&gauge, Type::Gauge, NoUtf8EscapingWithSuffixes, false, true);
+        assert_eq!(own, "cache.usage", "not OpenTelemetry's");
     }
 
     #[test]
