@@ -353,6 +353,19 @@ impl DiskFile for Handle {
         fault.map_or(Ok(()), |fault| Err(fault.error()))
     }
 
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        let mut disk = self.disk.disk();
+        if let Some(fault) = disk.fault() {
+            return Err(fault.error());
+        }
+        let file = &mut disk.files[self.id];
+        file.now.truncate(len as usize);
+        let end = file.now.len();
+        file.unsynced.iter_mut().for_each(|range| range.end = range.end.min(end));
+        file.unsynced.retain(|range| range.start < range.end);
+        Ok(())
+    }
+
     fn sync(&self) -> io::Result<()> {
         let mut disk = self.disk.disk();
         let fault = disk.fault();
@@ -370,6 +383,7 @@ impl DiskFile for Handle {
             file.durable.resize(len, 0);
             file.durable[range.clone()].copy_from_slice(&file.now[range]);
         }
+        file.durable.truncate(file.now.len());
         Ok(())
     }
 }

@@ -81,6 +81,12 @@ pub trait DiskFile: Debug + Send + Sync {
     /// The operating system's.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
+    /// Cuts the file off after `len` bytes. Durable with the next sync.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn truncate(&self, len: u64) -> io::Result<()>;
+
     /// Makes durable what was written. After an error anything since the last success may be missing, also when a
     /// later call succeeds: it has to be written again.
     ///
@@ -160,6 +166,10 @@ impl DiskFile for File {
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         FileExt::write_all_at(self, bytes, offset)
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.set_len(len)
     }
 
     fn sync(&self) -> io::Result<()> {

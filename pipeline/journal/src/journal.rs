@@ -116,6 +116,17 @@ impl Journal {
         self.state().stats()
     }
 
+    /// All batches that are waited for, up to the one with this [`Position::sequence`], are durable: what a process that
+    /// ends now leaves to the next.
+    pub fn durable(&self) -> u64 {
+        self.state().durable()
+    }
+
+    /// How many batches after `sequence` are waited for, and their points.
+    pub fn waiting_after(&self, sequence: u64) -> (u64, u64) {
+        self.state().waiting_after(sequence)
+    }
+
     /// Who `source` of the process `epoch` is here.
     pub(crate) fn source(&self, epoch: u64, source: u64) -> SourceId {
         if epoch == self.state().epoch() {
@@ -143,15 +154,17 @@ impl Journal {
             }
             bytes += chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum::<u64>();
         }
+        let is_idle = outcome.is_err() && self.state().write_failed();
         // Room may be what is missing, so this comes after a failure too.
         let removed = self.remove_disposable();
-        outcome.and(removed)?;
+        // Where everything could be removed, nothing is left that had to be written.
+        outcome.or_else(|failed| if is_idle { Ok(()) } else { Err(failed) }).and(removed)?;
         Ok(Committed { sequence, bytes })
     }
 
-    /// Writes chunks of one segment, and makes them durable.
+    /// Writes chunks of one segment, and makes them durable; where the disk has no room for all of them, those it has.
     fn write(&self, writing: &mut Option<Writing>, chunks: &[Chunk]) -> Result<(), CommitError> {
-        let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else { return Ok(()) };
+        let Some(first) = chunks.first() else { return Ok(()) };
         let id = first.segment;
         let (path, is_linked) = {
             let mut state = self.state();
@@ -167,16 +180,24 @@ impl Journal {
                 &writing.insert(Writing { segment: id, file }).file
             }
         };
+        let (mut last, mut outcome) = (None, Ok(()));
         for chunk in chunks {
-            file.write_all_at(&chunk.bytes, chunk.offset).map_err(at)?;
+            outcome = file.write_all_at(&chunk.bytes, chunk.offset).map_err(at);
+            if outcome.is_err() {
+                // What is not durable is not to come back either: it will have been counted as lost. Where the disk
+                // refuses this too, the next attempt writes over it.
+                let _cut = file.truncate(chunk.offset);
+                break;
+            }
+            last = Some(chunk);
         }
+        let Some(last) = last else { return outcome };
         file.sync().map_err(at)?;
         if !is_linked {
             self.sync_dir()?;
         }
-        let end = last.end();
-        self.state().written(id, end);
-        Ok(())
+        self.state().written(last);
+        outcome
     }
 
     /// Removes the files that nobody needs, each for good before the next: one that came back after a power cut while

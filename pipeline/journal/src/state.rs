@@ -23,6 +23,8 @@ pub(crate) struct Chunk {
     pub(crate) segment: u64,
     pub(crate) offset: u64,
     pub(crate) bytes: Arc<Vec<u8>>,
+    /// The last sequence that is in it or before it.
+    pub(crate) last: u64,
 }
 
 impl Chunk {
@@ -51,6 +53,8 @@ pub(crate) struct State {
     epoch: u64,
     next_segment: u64,
     next_sequence: u64,
+    /// Up to here all batches that are waited for are durable.
+    durable: u64,
     pub(crate) dictionary: Dictionary,
     /// The end of the open segment.
     buffer: Vec<u8>,
@@ -84,6 +88,7 @@ impl State {
             epoch: next_segment,
             next_segment,
             next_sequence,
+            durable: next_sequence - 1,
             dictionary: Dictionary::default(),
             buffer: Vec::new(),
             chunks: VecDeque::new(),
@@ -185,7 +190,8 @@ impl State {
         let bytes = std::mem::take(&mut self.buffer);
         self.chunk_bytes += bytes.len();
         let offset = segment.len - bytes.len() as u64;
-        self.chunks.push_back(Chunk { segment: segment.name.id, offset, bytes: Arc::new(bytes) });
+        let (segment, last) = (segment.name.id, self.next_sequence - 1);
+        self.chunks.push_back(Chunk { segment, offset, bytes: Arc::new(bytes), last });
     }
 
     fn index_of(&self, sequence: u64) -> Option<usize> {
@@ -300,14 +306,44 @@ impl State {
         self.segments.get_mut(idx)
     }
 
-    /// The bytes of segment `id` up to `end` are durable.
-    pub(crate) fn written(&mut self, id: u64, end: u64) {
+    /// A chunk is durable, and everything of its segment before it.
+    pub(crate) fn written(&mut self, chunk: &Chunk) {
+        let (id, end) = (chunk.segment, chunk.end());
         if let Some(segment) = self.segment_mut(id) {
             segment.durable = end;
             segment.is_linked = true;
         }
+        self.durable = self.durable.max(chunk.last);
         self.chunks.retain(|chunk| chunk.segment != id || chunk.end() > end);
         self.chunk_bytes = self.chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+    }
+
+    /// The disk did not take what a commit had to write. True when nobody waits for anything any more: all segments can
+    /// go then, and no acknowledgement has to be written.
+    pub(crate) fn write_failed(&mut self) -> bool {
+        let is_idle = self.segments.iter().all(|segment| segment.pending == 0);
+        // What comes from here on is in another file, so that this one can go, and make room, when it is delivered.
+        let is_stuck = |segment: &Segment| segment.is_created && segment.pending > 0;
+        if is_idle || self.segments.back().is_some_and(is_stuck) {
+            self.close_segment();
+        }
+        if is_idle {
+            self.acked.clear();
+            self.forget_idle_chunks();
+        }
+        is_idle
+    }
+
+    /// Up to which sequence all batches that are waited for are durable.
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    /// Batches after `sequence` that are waited for, and their points.
+    pub(crate) fn waiting_after(&self, sequence: u64) -> (u64, u64) {
+        let after = self.segments.iter().filter(|segment| segment.end() > sequence + 1);
+        let waiting = after.flat_map(Segment::waiting_all).filter(|(at, _)| *at > sequence);
+        waiting.fold((0, 0), |(batches, points), (_, more)| (batches + 1, points + u64::from(more)))
     }
 
     /// True when another segment needs the shapes of this one, which nobody waits for.

@@ -9,6 +9,7 @@
 //! This file is the bookkeeping, under the queue's lock; `tend.rs` waits for the disk.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,9 +134,25 @@ impl Disk {
         self.points + self.tail.size.points
     }
 
-    /// True while the batch at `position`, which is not settled, is in the journal.
-    pub(super) fn has(&self, position: Position) -> bool {
-        position.sequence() > self.gone_to
+    /// Where the batches are, by sequence, that are not settled and that the next process will find.
+    pub(super) fn kept(&self) -> RangeInclusive<u64> {
+        let durable = self.journal.as_ref().map_or(0, |journal| journal.durable());
+        self.gone_to + 1..=durable
+    }
+
+    /// At exit: what the disk alone was to have and is not durable in `kept` is lost, as is what waits behind it. Gives
+    /// the points.
+    pub(super) fn lose_rest(&mut self, kept: &RangeInclusive<u64>) -> usize {
+        let mut lost = std::mem::take(&mut self.tail).size.points;
+        if let Some(journal) = self.journal.as_ref().filter(|_| self.ahead) {
+            let after = (*kept.end()).max(self.from.saturating_sub(1));
+            let (batches, points) = journal.waiting_after(after);
+            let points = usize::try_from(points).unwrap_or(usize::MAX).min(self.points);
+            self.batches = self.batches.saturating_sub(batches);
+            self.points -= points;
+            lost += points;
+        }
+        lost
     }
 
     /// True while something waits behind what the journal has.

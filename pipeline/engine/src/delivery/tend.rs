@@ -164,11 +164,12 @@ impl Tender {
             disk.journal.clone()
         };
         let Some(journal) = journal else { return };
-        let bytes = journal.stats().bytes;
-        let outcome = blocking(move || journal.commit()).await;
+        let commit =
+            move || journal.commit().map(|_| journal.stats().bytes).map_err(|e| e.to_string());
+        let outcome = blocking(commit).await;
         self.last_commit = Instant::now();
-        match outcome.and_then(|outcome| outcome.map_err(|failed| failed.to_string())) {
-            Ok(_) => {
+        match outcome.flatten() {
+            Ok(bytes) => {
                 if std::mem::take(&mut self.commit_failed) {
                     info!(component = self.queue.name(), "the queue on disk works again");
                 }

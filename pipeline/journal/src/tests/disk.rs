@@ -160,10 +160,86 @@ fn delivered_segments_make_room_on_a_full_disk() {
     assert_eq!(recovered.batches, positions.len() as u64);
     disk.set_capacity(Some(disk.bytes()));
     assert!(positions.iter().all(|position| journal.ack(*position)));
-    // The first finds no room for a new segment, and makes it.
-    assert!(journal.commit().is_err());
+    // There is no room for a new segment to say so, and nothing that had to be said.
     journal.commit().unwrap();
-    assert_eq!(disk.paths().len(), 1);
+    assert_eq!((disk.paths().len(), journal.stats()), (0, crate::JournalStats::default()));
+}
+
+/// The file that is written fills the disk: it goes too once all of it is delivered, and appending goes on.
+#[test]
+fn a_delivered_file_that_fills_the_disk_goes() {
+    let disk = FaultyDisk::new();
+    let (journal, _) = open_with(&disk, JournalSettings { segment_bytes: 1 << 20, ..settings() });
+    let source = Source::new(0);
+    disk.set_capacity(Some(3000));
+    for round in 0..3 {
+        let mut positions = Vec::new();
+        let mut failed = 0;
+        while failed < 5 {
+            positions.push(journal.append(&source.batch(1 + round)).unwrap());
+            failed += usize::from(journal.commit().is_err());
+        }
+        // As long as one batch waits there is something to write, and no room for it.
+        let last = positions.pop().unwrap();
+        if round > 0 {
+            positions.drain(..).for_each(|position| assert!(journal.ack(position)));
+            drop(journal.commit());
+            assert_eq!(journal.stats().batches, 1);
+        }
+        positions.iter().chain([&last]).for_each(|position| assert!(journal.ack(*position)));
+        journal.commit().unwrap();
+        assert_eq!(journal.stats().batches, 0);
+        assert!(disk.bytes() < 1000, "{}", disk.bytes());
+    }
+    let position = journal.append(&source.batch(7)).unwrap();
+    journal.commit().unwrap();
+    assert_eq!(journal.durable(), position.sequence());
+    drop(journal);
+    assert_eq!(times(&read_all(&open(&disk).0)), [7]);
+}
+
+/// While something always waits, the file that fills the disk still goes once its own batches are delivered.
+#[test]
+fn a_full_disk_is_worked_through_under_load() {
+    let disk = FaultyDisk::new();
+    let (journal, _) = open_with(&disk, JournalSettings { segment_bytes: 1 << 20, ..settings() });
+    let source = Source::new(0);
+    disk.set_capacity(Some(3000));
+    let mut waiting = std::collections::VecDeque::new();
+    let mut succeeded = 0;
+    for time in 1..2000 {
+        waiting.push_back(journal.append(&source.batch(time)).unwrap());
+        if waiting.len() > 5 {
+            assert!(journal.ack(waiting.pop_front().unwrap()));
+        }
+        succeeded += usize::from(journal.commit().is_ok());
+    }
+    assert!(succeeded > 1000, "{succeeded}");
+}
+
+/// What is said to be durable is what the next process finds, no more and no less.
+#[test]
+fn a_full_disk_keeps_what_it_says_it_keeps() {
+    let disk = FaultyDisk::new();
+    let (journal, _) = open(&disk);
+    let source = Source::new(0);
+    disk.set_capacity(Some(3000));
+    let positions: Vec<_> = (1..=60)
+        .map(|time| {
+            let position = journal.append(&source.batch(time)).unwrap();
+            drop(journal.commit());
+            position
+        })
+        .collect();
+    let durable = journal.durable();
+    assert!((10..50).contains(&durable), "{durable}");
+    let lost = positions.iter().filter(|position| position.sequence() > durable);
+    let (n, points) = lost.fold((0, 0), |(n, points), at| (n + 1, points + at.points()));
+    assert_eq!(journal.waiting_after(durable), (n, points));
+    drop(journal);
+    let (journal, recovered) = open(&disk);
+    assert_eq!((recovered.batches, recovered.damaged_records), (durable, 0));
+    assert_eq!(times(&read_all(&journal)), (1..=durable as i64).collect::<Vec<_>>());
 }
 
 /// Room is bounded: full is said, the oldest can go, and what was dropped is told to the batch.

@@ -184,6 +184,53 @@ async fn a_failing_disk_is_gone_on_without_and_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_disk_smaller_than_its_limit_frees_itself_and_what_it_refused_is_lost_at_exit() {
+    let disk = FaultyDisk::new();
+    disk.set_capacity(Some(20_000));
+    let files = Arc::new(disk.clone());
+    let mut rig =
+        Rig::on_disk(small(300, WhenFull::DropOldest), Path::new("/queue"), MIB, files).await;
+    let source = SourceId::next();
+    rig.always(Reply::Fail);
+    for time in 0..250 {
+        rig.push(source, time, 10);
+        wait(20).await;
+    }
+    wait(2000).await;
+    assert_eq!(rig.gauge(&table::EXPORTER_DISK_FAILING), 1.0);
+    rig.always(Reply::Take);
+    rig.settle().await;
+    // Delivered, and nothing has to be written to give its room back.
+    wait(5000).await;
+    assert_eq!(rig.gauge(&table::EXPORTER_DISK_FAILING), 0.0);
+    assert!(disk.bytes() < 1000 && rig.gauge(&table::EXPORTER_DISK_BYTES) < 1000.0);
+    let errors = rig.counter(&table::EXPORTER_DISK_ERRORS, &[]);
+    wait(10_000).await;
+    assert_eq!(rig.counter(&table::EXPORTER_DISK_ERRORS, &[]), errors, "it is well");
+
+    rig.always(Reply::Fail);
+    for time in 250..700 {
+        rig.push(source, time, 10);
+        wait(20).await;
+    }
+    let overflown = rig.dropped("queue_full");
+    rig.stop(Duration::from_secs(1)).await;
+    let lost = rig.dropped("shutdown");
+    let kept = rig.gauge(&table::EXPORTER_QUEUE_POINTS) + rig.gauge(&table::EXPORTER_IN_FLIGHT);
+    assert!(lost > 1000, "{lost}");
+    assert_eq!(rig.delivered() + overflown + lost + kept as u64, 7000);
+    drop(rig);
+
+    let rig = Rig::on_disk(settings(), Path::new("/queue"), MIB, Arc::new(disk)).await;
+    assert_eq!(rig.counter(&table::EXPORTER_RECOVERED, &[]), kept as u64, "what was said is there");
+    assert_eq!(rig.counter(&table::EXPORTER_DISK_DAMAGED, &[]), 0);
+    rig.settle().await;
+    let times = rig.all_times();
+    assert_eq!(times, (250..250 + times.len() as i64).collect::<Vec<_>>(), "nothing comes twice");
+    assert!(times.len() > 50, "{}", times.len());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_folder_that_cannot_be_used_is_tried_again() {
     let dir = tempfile::tempdir().unwrap();
     let blocked = dir.path().join("file");
