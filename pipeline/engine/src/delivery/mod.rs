@@ -87,8 +87,9 @@ impl DeliveryNode {
 
 /// Settles what is left once the shards are gone: lost and counted, or kept on disk.
 pub(crate) async fn end(queue: &DeliveryQueue, deadline: Instant) {
-    let (lost, kept) = queue.abandon();
+    // First: only what is durable by then is kept.
     queue.commit_last(deadline.max(Instant::now()) + COMMIT_AFTER_DEADLINE).await;
+    let (lost, kept) = queue.abandon();
     if lost > 0 {
         error!(component = queue.name(), points = lost, "not delivered before the deadline, lost");
     }

@@ -340,14 +340,17 @@ impl DeliveryQueue {
         }
     }
 
-    /// The shards are gone and will not come back: what is not on disk is lost, and counted. Gives the points that are
-    /// lost, and those that stay on disk.
+    /// The shards are gone and will not come back: what is not durable on disk is lost, and counted. Gives the points
+    /// that are lost, and those that stay on disk.
     pub(crate) fn abandon(&self) -> (usize, usize) {
         let mut state = self.lock();
         state.closed = true;
         let State { lanes, ledger, disk, bytes, .. } = &mut *state;
         let mut lost = 0;
-        let is_kept = |position: &Position| disk.as_ref().is_some_and(|disk| disk.has(*position));
+        let kept = disk.as_ref().map(Disk::kept);
+        let is_kept = |position: &Position| {
+            kept.as_ref().is_some_and(|kept| kept.contains(&position.sequence()))
+        };
         for lane in lanes {
             let flight = &mut lane.flight;
             let kept = flight.positions.iter().filter(|position| is_kept(position));
@@ -364,8 +367,8 @@ impl DeliveryQueue {
                 }
             }
         }
-        if let Some(disk) = disk {
-            lost += std::mem::take(&mut disk.tail).size.points;
+        if let (Some(disk), Some(kept)) = (disk, &kept) {
+            lost += disk.lose_rest(kept);
         }
         *bytes = 0;
         ledger.drop(Reason::Shutdown, lost);
