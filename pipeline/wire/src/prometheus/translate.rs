@@ -140,14 +140,15 @@ fn is_ratio(unit: &str, ty: Type) -> bool {
 
 fn translated(name: &str, unit: &str, ty: Type) -> String {
     let mut words: Vec<&str> = split(name).collect();
-    let (counter, ratio) = (ty == Type::Counter, is_ratio(unit, ty));
-    words.retain(|word| !(counter && *word == "total") && !(ratio && *word == "ratio"));
+    let last = match ty {
+        Type::Counter => "total",
+        _ if is_ratio(unit, ty) => "ratio",
+        _ => "",
+    };
+    words.retain(|word| *word != last);
     unit_words(&mut words, unit);
-    if ratio {
-        words.push("ratio");
-    }
-    if counter {
-        words.push("total");
+    if !last.is_empty() {
+        words.push(last);
     }
     legal(&words)
 }
