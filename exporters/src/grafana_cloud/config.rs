@@ -132,6 +132,16 @@ impl Config {
                 wrong.push(section.bad_value(&[key], message, help));
             }
         }
+        if !self.instance_id.bytes().all(|byte| byte.is_ascii_digit()) {
+            let message = "expected the number of an instance, found something else";
+            let help = "the portal shows it beside the address as \"username\"";
+            wrong.push(section.bad_value(&["instance_id"], message, help));
+        }
+        if self.protocol == Protocol::RemoteWrite && self.endpoint.contains("://otlp-gateway") {
+            let message = "expected an address for remote write, found one for OTLP";
+            let help = "`protocol = \"otlp\"`, or the address and `instance_id` that the portal shows for Prometheus";
+            wrong.push(section.bad_value(&["endpoint"], message, help));
+        }
         if self.protocol == Protocol::Otlp {
             for (key, set) in [
                 ("keep_buckets", !self.keep_buckets.is_empty()),

@@ -83,6 +83,11 @@ fn mistakes_are_told() {
         (KEYS.to_owned(), "expected the `endpoint` that Grafana Cloud's portal shows"),
         (format!("{at}token = \"x\""), "expected `instance_id`, found none"),
         (format!("{at}instance_id = \"1\""), "expected `token`, found none"),
+        (format!("{at}token = \"x\"\ninstance_id = \"me\""), "expected the number of an instance"),
+        (
+            format!("{KEYS}endpoint = \"https://otlp-gateway-prod-eu-west-0.grafana.net/otlp\""),
+            "expected an address for remote write, found one for OTLP",
+        ),
         (
             format!("{otlp}keep_buckets = [{{ metrics = \"*\", le = [1.0] }}]"),
             "expected no `keep_buckets` with",
@@ -93,7 +98,9 @@ fn mistakes_are_told() {
         let told = build(&toml, settings).err().expect("a mistake");
         assert!(told.contains(expected), "{toml}: {told}");
     }
-    for toml in [format!("{KEYS}{at}"), otlp] {
+    let gateway = "endpoint = \"https://otlp-gateway-prod-eu-west-0.grafana.net/otlp\"\n";
+    let gateway = format!("{KEYS}{gateway}protocol = \"otlp\"\n");
+    for toml in [format!("{KEYS}{at}"), otlp, gateway] {
         let outlet = build(&toml, Settings::standalone("exporter", "grafana_cloud"));
         let Ok(Outlet::Push(push)) = outlet else {
             panic!("{toml}: {outlet:?}", outlet = outlet.err())

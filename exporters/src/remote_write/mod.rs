@@ -17,7 +17,7 @@ use std::sync::Arc;
 use pipeline_component::{
     BuildExporter, Component, Delivery, Outlet, Processor, Push, Settings, Stability,
 };
-use pipeline_config::{Diagnostics, Section};
+use pipeline_config::{Diagnostics, Section, codes};
 
 pub(crate) use config::batch;
 pub use config::{Compression, Config, Protocol};
@@ -33,6 +33,18 @@ impl Component for RemoteWrite {
     const TYPE: &'static str = "remote_write";
     const STABILITY: Stability = Stability::Beta;
     const SUMMARY: &'static str = "Delivers to a store that takes Prometheus' remote write.";
+
+    fn warnings(config: &Config, section: &Section) -> Diagnostics {
+        let mut found = Diagnostics::new();
+        let url = config.endpoint.parse::<http::Uri>();
+        // Without a host it is no address at all, which is an error.
+        if url.is_ok_and(|url| url.host().is_some() && url.path().trim_matches('/').is_empty()) {
+            let message = "the `endpoint` has no path: stores take remote write at one";
+            let help = "`/api/v1/write` for Prometheus, `/api/v1/push` for Mimir, `/api/v1/receive` for Thanos";
+            found.push(section.warning(&["endpoint"], codes::BAD_VALUE, message, help));
+        }
+        found
+    }
 }
 
 impl BuildExporter for RemoteWrite {

@@ -491,6 +491,25 @@ fn mistakes_are_told_where_they_are() {
     }
 }
 
+#[test]
+fn an_endpoint_without_a_path_is_a_warning() {
+    use pipeline_component::Component;
+    for (endpoint, warned) in [
+        ("http://prometheus:9090", true),
+        ("http://prometheus:9090/", true),
+        ("http://prometheus:9090?a=b", true),
+        ("http://prometheus:9090/api/v1/write", false),
+        ("", false),
+    ] {
+        let toml = format!("endpoint = \"{endpoint}\"");
+        let section = Section::from_toml("exporters.out", &toml).expect("toml");
+        let config: Config = section.decode().expect("config");
+        let found = super::RemoteWrite::warnings(&config, &section);
+        assert_eq!(format!("{found:?}").contains("has no path"), warned, "{endpoint}");
+        assert!(!found.has_errors());
+    }
+}
+
 /// Name, labels and value of all that `batch` becomes.
 pub(crate) fn left(step: LeaveOut, batch: Batch) -> Vec<String> {
     let interner = Arc::new(Interner::new());
