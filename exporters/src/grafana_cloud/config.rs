@@ -117,7 +117,7 @@ impl Config {
     /// Every mistake, located.
     fn client(&self, section: &Section) -> Result<Client, Diagnostics> {
         let mut wrong = Diagnostics::new();
-        otlp::check_common(section, self.timeout, self.concurrency, &mut wrong);
+        otlp::check_common(section, self.timeout, &self.delivery(), &mut wrong);
         rules::check(section, &self.drop_labels, &self.keep_buckets, &mut wrong);
         for (key, missing, help) in [
             ("instance_id", self.instance_id.is_empty(), "for example `instance_id = \"123456\"`"),

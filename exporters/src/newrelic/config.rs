@@ -11,7 +11,10 @@ use pipeline_wire::otlp::encode::{Limits, Options};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::otlp::{Balance, Compression, Plan, Protocol, Rules, check_common, client, url_of};
+use crate::otlp::{
+    Balance, Compression, Plan, Protocol, Rules, bad_endpoint, check_common, check_request_bytes,
+    client, url_of,
+};
 
 /// Keys that New Relic uses itself: an attribute of that name would be lost behind its own.
 /// Source: New Relic's documentation, "Metric API: limits and restricted attributes", 2026-11.
@@ -131,7 +134,8 @@ impl Config {
             let help = "for example `api_key = \"${env:NEW_RELIC_LICENSE_KEY}\"`";
             wrong.push(section.bad_value(&["api_key"], message, help));
         }
-        check_common(section, self.timeout, self.concurrency, &mut wrong);
+        check_common(section, self.timeout, &self.delivery(), &mut wrong);
+        check_request_bytes(section, self.request_bytes_max, &mut wrong);
         let settings = ClientSettings {
             headers: BTreeMap::from([("api-key".to_owned(), self.api_key.clone())]),
             tls: self.tls.clone(),
@@ -143,7 +147,7 @@ impl Config {
         let url = url_of(endpoint, Protocol::Http);
         let Some(client) = client else { return Err(wrong) };
         if let Err(error) = client.connection(&url) {
-            wrong.push(section.bad_value(&["endpoint"], error.to_string(), ""));
+            wrong.push(bad_endpoint(section, &["endpoint"], endpoint, &error));
         }
         wrong.into_result()?;
         Ok(Plan {

@@ -251,13 +251,13 @@ fn its_answers_have_its_meanings() {
 #[test]
 fn requests_keep_to_the_limit() {
     let backend = Backend::start();
-    let mut bench = Bench::new(&backend, "request_bytes_max = \"600B\"\ncompression = \"none\"");
-    let metrics: Vec<(String, Kind)> = (0..20).map(|n| (format!("m{n}"), Kind::Gauge)).collect();
+    let mut bench = Bench::new(&backend, "request_bytes_max = \"1KiB\"\ncompression = \"none\"");
+    let metrics: Vec<(String, Kind)> = (0..40).map(|n| (format!("m{n}"), Kind::Gauge)).collect();
     let metrics: Vec<(&str, Kind)> = metrics.iter().map(|(n, k)| (n.as_str(), k.clone())).collect();
-    let batch = at(&shape(&metrics, &[]), SourceId::next(), 0, &[1.0; 20]);
+    let batch = at(&shape(&metrics, &[]), SourceId::next(), 0, &[1.0; 40]);
     let error = bench.send(batch).unwrap_err();
     assert!(
-        matches!(&error, ExportError::TooLarge(text) if text.contains("at most 600 bytes")),
+        matches!(&error, ExportError::TooLarge(text) if text.contains("at most 1024 bytes")),
         "{error}"
     );
     assert_eq!(backend.requests_n(), 0);
@@ -284,9 +284,14 @@ fn regions_and_mistakes() {
         plan("api_key = \"k\"\nregion = \"gov-us\""),
         "https://gov-otlp.nr-data.net/v1/metrics"
     );
+    assert_eq!(
+        plan("api_key = \"k\"\nrequest_bytes_max = \"1000B\"\nbatch.points_max = 0"),
+        "expected requests of at least one point, found none; \
+         expected requests of at least 1 KiB, found 1KB"
+    );
     assert_eq!(plan(""), "expected the account's license key, found none");
     assert_eq!(
         plan("api_key = \"k\"\nendpoint = \"proxy\""),
-        "expected an address such as http://host:8000/metrics, found `proxy/v1/metrics`"
+        "expected an address such as https://gw:4317, found `proxy`"
     );
 }

@@ -13,6 +13,9 @@ use super::plan::Rules;
 /// Characters of a server's words that are told.
 const WORDS_MAX: usize = 300;
 
+/// Type of the answers that the specification has.
+const PROTOBUF: &str = "application/x-protobuf";
+
 /// `ExportMetricsServiceResponse`.
 #[derive(Clone, PartialEq, Message)]
 struct ExportResponse {
@@ -70,18 +73,10 @@ pub(super) fn of_http(
     rules: Rules,
 ) -> Result<Delivered, ExportError> {
     let status = answer.status.as_u16();
-    let is_protobuf = answer.content_type.as_ref().is_some_and(|value| {
-        value.as_bytes().to_ascii_lowercase().starts_with(b"application/x-protobuf")
-    });
     if answer.status.is_success() {
-        // Some answer with nothing, or with something else: taken is taken.
-        return Ok(if is_protobuf { partial(body) } else { Delivered::default() });
+        return taken(answer, body);
     }
-    let words = if is_protobuf {
-        Status::decode(body).map(|status| status.message).unwrap_or_default()
-    } else {
-        String::from_utf8_lossy(body.get(..4 * WORDS_MAX).unwrap_or(body)).into_owned()
-    };
+    let words = words_of(answer, body);
     let said = said(&format!("HTTP status {status}"), &words);
     Err(match status {
         429 | 502 | 503 | 504 => ExportError::Retryable { reason: said, after: answer.retry_after },
@@ -92,6 +87,53 @@ pub(super) fn of_http(
         401 | 403 => ExportError::Permanent(format!("{said}: {}", rules.refused)),
         _ => ExportError::Permanent(said),
     })
+}
+
+/// What a success says. One in words of another kind comes from something else: a login page, a wrong address. That may
+/// be put right while the queue keeps what waits, so it is worth another attempt.
+fn taken(answer: &Answer, body: &[u8]) -> Result<Delivered, ExportError> {
+    let foreign = if is_type(answer, "text/html") {
+        true
+    } else if body.is_empty() {
+        return Ok(Delivered::default());
+    } else if is_type(answer, "application/json") {
+        // The same message in its other encoding, of a server that has only that one.
+        !body.trim_ascii_start().starts_with(b"{")
+    } else {
+        ExportResponse::decode(body).is_err()
+    };
+    if !foreign {
+        return Ok(partial(body));
+    }
+    let status = answer.status.as_u16();
+    let reason = format!(
+        "HTTP status {status}, but the answer is none of an OTLP endpoint; check the address"
+    );
+    Err(ExportError::Retryable { reason: said(&reason, &text_of(body)), after: answer.retry_after })
+}
+
+/// What a failure says: the message of `google.rpc.Status`, or the body as it is.
+fn words_of(answer: &Answer, body: &[u8]) -> String {
+    if !is_type(answer, PROTOBUF) {
+        return text_of(body);
+    }
+    match Status::decode(body) {
+        Ok(status) if !status.message.is_empty() => status.message,
+        // A status without words; as text it would be noise.
+        Ok(Status { details, .. }) if !details.is_empty() => String::new(),
+        Ok(_) | Err(_) => text_of(body),
+    }
+}
+
+/// The begin of a body as text.
+fn text_of(body: &[u8]) -> String {
+    String::from_utf8_lossy(body.get(..4 * WORDS_MAX).unwrap_or(body)).into_owned()
+}
+
+fn is_type(answer: &Answer, name: &str) -> bool {
+    let value = answer.content_type.as_ref().map(http::HeaderValue::as_bytes);
+    let start = value.and_then(|value| value.get(..name.len()));
+    start.is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()))
 }
 
 /// An answer over gRPC.
@@ -231,10 +273,8 @@ mod tests {
     #[test]
     fn statuses_of_http() {
         http(200, None, true, b"", "delivered but 0 ");
-        http(202, None, false, b"queued", "delivered but 0 ");
         http(200, None, true, &response(3, "too\nold"), "delivered but 3 too old");
         http(200, None, true, &response(-3, ""), "delivered but 0 ");
-        http(200, None, true, b"\xff\xff", "delivered but 0 ");
         for status in [429, 502, 503, 504] {
             http(status, Some(7), false, b"", "again Some(7s)");
             http(status, None, false, b"", "again None");
@@ -249,6 +289,54 @@ mod tests {
             "the endpoint refuses the credentials; check `headers`, `bearer_token` or `basic_auth`";
         http(401, None, false, b"", &format!("never: HTTP status 401: {refused}"));
         http(403, None, false, b"", &format!("never: HTTP status 403: {refused}"));
+    }
+
+    #[track_caller]
+    fn of_type(status: u16, content_type: &'static str, body: &[u8]) -> String {
+        let answer = Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            content_type: Some(HeaderValue::from_static(content_type)),
+            content_encoding: Coding::Identity,
+            retry_after: None,
+            wire_bytes: 0,
+        };
+        match of_http(&answer, body, Rules::OTLP) {
+            Err(ExportError::Retryable { reason, .. }) => format!("again: {reason}"),
+            other => show(other),
+        }
+    }
+
+    /// Of something that knows nothing of OTLP a success is none.
+    #[test]
+    fn a_success_in_other_words() {
+        let foreign =
+            "again: HTTP status 200, but the answer is none of an OTLP endpoint; check the address";
+        let page = b"<html>hello</html>";
+        for kind in [PROTOBUF, "text/html", "Text/HTML; charset=utf-8", "text/plain"] {
+            assert_eq!(of_type(200, kind, page), format!("{foreign}: <html>hello</html>"));
+        }
+        assert_eq!(of_type(200, "text/html", b""), foreign);
+        assert_eq!(of_type(200, "application/json", b"[]"), format!("{foreign}: []"));
+        for kind in [PROTOBUF, "text/plain", "application/json"] {
+            assert_eq!(of_type(200, kind, b""), "delivered but 0 ");
+        }
+        assert_eq!(of_type(200, "application/json", b"{}"), "delivered but 0 ");
+        assert_eq!(of_type(200, PROTOBUF, &response(2, "old")), "delivered but 2 old");
+    }
+
+    /// A failure is told in the words of whoever failed, whatever type they claim to be.
+    #[test]
+    fn a_failure_in_other_words() {
+        for kind in [PROTOBUF, "text/html", "application/json"] {
+            assert_eq!(
+                of_type(400, kind, b"upstream\nsays no"),
+                "never: HTTP status 400: upstream says no"
+            );
+        }
+        let long = of_type(502, PROTOBUF, "<x".repeat(5000).as_bytes());
+        assert_eq!(long.len(), "again: HTTP status 502: ".len() + WORDS_MAX);
+        let status = Status { details: vec![Detail::default()], ..Status::default() };
+        assert_eq!(of_type(400, PROTOBUF, &status.encode_to_vec()), "never: HTTP status 400");
     }
 
     #[track_caller]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use pipeline_component::{BatchSettings, Delivery, QueueSettings, RetrySettings};
-use pipeline_config::{ByteSize, Diagnostics, Duration, Section, codes};
-use pipeline_net::client::{AuthorizationSettings, BasicAuthSettings};
+use pipeline_config::{ByteSize, Diagnostic, Diagnostics, Duration, Section, codes};
+use pipeline_net::client::{AuthorizationSettings, BasicAuthSettings, UrlError};
 use pipeline_net::tls::ClientTls;
 use pipeline_net::{Client, ClientPlan, ClientSettings, Coding, Secret};
 use pipeline_wire::otlp::encode;
@@ -180,7 +180,8 @@ impl Config {
             )),
             (true, false) => {}
         }
-        check_common(section, self.timeout, self.concurrency, &mut wrong);
+        check_common(section, self.timeout, &self.delivery(), &mut wrong);
+        check_request_bytes(section, self.request_bytes_max, &mut wrong);
         if self.resolve_interval.get().is_zero() {
             let message = "expected some time between two looks, found none";
             wrong.push(section.bad_value(&["resolve_interval"], message, "for example `\"30s\"`"));
@@ -191,7 +192,7 @@ impl Config {
         for (path, url) in &endpoints {
             if let Err(error) = client.connection(url) {
                 let path: Vec<&str> = path.iter().map(String::as_str).collect();
-                wrong.push(section.bad_value(&path, error.to_string(), ""));
+                wrong.push(bad_endpoint(section, &path, url, &error));
             }
         }
         wrong.into_result()?;
@@ -220,17 +221,44 @@ impl Config {
 pub(crate) fn check_common(
     section: &Section,
     timeout: Duration,
-    concurrency: usize,
+    delivery: &Delivery,
     wrong: &mut Diagnostics,
 ) {
     if timeout.get().is_zero() {
         let message = "expected some time for an attempt, found none";
         wrong.push(section.bad_value(&["timeout"], message, "for example `\"10s\"`"));
     }
-    if concurrency == 0 {
-        let message = "expected at least one request at a time, found none";
-        wrong.push(section.bad_value(&["concurrency"], message, "1 keeps everything in order"));
+    delivery.check(section, wrong);
+}
+
+/// Checks that a request has room for anything at all.
+pub(crate) fn check_request_bytes(section: &Section, bytes: ByteSize, wrong: &mut Diagnostics) {
+    if bytes.get() < 1 << 10 {
+        let message = format!("expected requests of at least 1 KiB, found {bytes}");
+        let help = "for example `\"4MiB\"`";
+        wrong.push(section.bad_value(&["request_bytes_max"], message, help));
     }
+}
+
+/// Says what is wrong with an address, and what one of OTLP looks like.
+pub(crate) fn bad_endpoint(
+    section: &Section,
+    path: &[&str],
+    endpoint: &str,
+    error: &UrlError,
+) -> Diagnostic {
+    let UrlError::Form { .. } = error else {
+        return section.bad_value(path, error.to_string(), "");
+    };
+    // What is behind a question mark may be a secret.
+    let endpoint = endpoint.split('?').next().unwrap_or_default();
+    let message = format!("expected an address such as https://gw:4317, found `{endpoint}`");
+    let help = if endpoint.is_empty() || endpoint.contains("://") {
+        "`http://` or `https://`, a host, and a port unless it is the usual one".to_owned()
+    } else {
+        format!("write `https://{endpoint}`, or `http://{endpoint}` for one without TLS")
+    };
+    section.bad_value(path, message, help)
 }
 
 /// Makes the client, or says everything that is wrong with its settings.

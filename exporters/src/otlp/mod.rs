@@ -20,7 +20,7 @@ use pipeline_component::{
 use pipeline_config::{Diagnostics, Section};
 
 pub use config::{Balance, Compression, Config, Protocol};
-pub(crate) use config::{check_common, client, url_of};
+pub(crate) use config::{bad_endpoint, check_common, check_request_bytes, client, url_of};
 pub(crate) use plan::{Plan, Rules};
 use sender::Sender;
 

@@ -171,7 +171,7 @@ fn every_fault_has_one_meaning() {
 #[test]
 fn a_request_above_the_limit_is_not_sent() {
     let backend = Backend::start();
-    let mut bench = of(&backend, "http", "request_bytes_max = \"1KB\"");
+    let mut bench = of(&backend, "http", "request_bytes_max = \"1KiB\"");
     let whole = part("a", 1, &[1.0; 40]);
     assert_eq!(show(&bench.send(std::slice::from_ref(&whole))), "halves");
     assert_eq!(backend.requests_n(), 0);
@@ -234,7 +234,15 @@ fn mistakes_are_named() {
         "endpoints = [\"gateway:4317\"]\nresolve_interval = \"0s\"",
         &[
             "expected some time between two looks, found none",
-            "expected an address such as http://host:8000/metrics, found `gateway:4317`",
+            "expected an address such as https://gw:4317, found `gateway:4317`",
+        ],
+    );
+    refused(
+        "endpoint = \"http://a\"\nrequest_bytes_max = \"1B\"\nretry.pause_min = \"1m\"\nqueue.bytes_max = \"0B\"",
+        &[
+            "expected some room for `queue.bytes_max`, found none",
+            "expected `pause_min` to be no longer than `pause_max`, found 1m and 30s",
+            "expected requests of at least 1 KiB, found 1B",
         ],
     );
     refused(

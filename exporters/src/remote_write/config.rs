@@ -161,7 +161,7 @@ impl Config {
     /// Every mistake, located.
     pub(super) fn plan(&self, section: &Section, settings: &Settings) -> Result<Plan, Diagnostics> {
         let mut wrong = Diagnostics::new();
-        crate::otlp::check_common(section, self.timeout, self.concurrency, &mut wrong);
+        crate::otlp::check_common(section, self.timeout, &self.delivery(), &mut wrong);
         rules::check(section, &self.drop_labels, &self.keep_buckets, &mut wrong);
         if self.compression == Compression::Zstd && self.protocol == Protocol::V2 {
             let message = "expected `snappy`: version 2.0 has no other compression";

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use pipeline_config::{ByteSize, Duration};
+use pipeline_config::{ByteSize, Diagnostics, Duration, Section};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,47 @@ pub struct Delivery {
     pub retry: RetrySettings,
     /// Requests in flight at a time. Batches of one source go through one shard, so their order is kept.
     pub concurrency: usize,
+}
+
+impl Delivery {
+    /// Checks what types alone do not say, for an exporter whose section has the four parts.
+    pub fn check(&self, section: &Section, wrong: &mut Diagnostics) {
+        let Self { queue, batch, retry, concurrency } = self;
+        if *concurrency == 0 {
+            let message = "expected at least one request at a time, found none";
+            wrong.push(section.bad_value(&["concurrency"], message, "1 keeps everything in order"));
+        }
+        if batch.points_max == 0 {
+            let message = "expected requests of at least one point, found none";
+            let help = "for example `points_max = 8192`";
+            wrong.push(section.bad_value(&["batch", "points_max"], message, help));
+        }
+        let sizes: [(&[&str], Option<ByteSize>, &str); 3] = [
+            (&["queue", "bytes_max"], Some(queue.bytes_max), "for example `\"64MiB\"`"),
+            (
+                &["queue", "disk", "bytes_max"],
+                queue.disk.as_ref().map(|disk| disk.bytes_max),
+                "for example `\"1GiB\"`",
+            ),
+            (&["batch", "bytes_max"], Some(batch.bytes_max), "for example `\"4MiB\"`"),
+        ];
+        for (path, size, help) in sizes {
+            if size.is_some_and(|size| size.get() == 0) {
+                let key = path.join(".");
+                let message = format!("expected some room for `{key}`, found none");
+                wrong.push(section.bad_value(path, message, help));
+            }
+        }
+        if retry.pause_min > retry.pause_max {
+            // Where the user wrote one of them, that is the one to look at.
+            let key = if section.has(&["retry", "pause_min"]) { "pause_min" } else { "pause_max" };
+            let message = format!(
+                "expected `pause_min` to be no longer than `pause_max`, found {} and {}",
+                retry.pause_min, retry.pause_max
+            );
+            wrong.push(section.bad_value(&["retry", key], message, "set both"));
+        }
+    }
 }
 
 /// What waits for a backend.
@@ -108,5 +149,52 @@ pub struct RetrySettings {
 impl Default for RetrySettings {
     fn default() -> Self {
         Self { pause_min: Duration::from_millis(500), pause_max: Duration::from_secs(30) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What exporters have in their sections.
+    #[derive(Default, Deserialize, Serialize, JsonSchema)]
+    #[serde(default)]
+    struct Parts {
+        queue: QueueSettings,
+        batch: BatchSettings,
+        retry: RetrySettings,
+        concurrency: usize,
+    }
+
+    #[track_caller]
+    fn check(toml: &str, expected: &[(&str, usize)]) {
+        let section = Section::from_toml("exporters.x", toml).unwrap();
+        let Parts { queue, batch, retry, concurrency } = section.decode().unwrap();
+        let mut wrong = Diagnostics::new();
+        Delivery { queue, batch, retry, concurrency }.check(&section, &mut wrong);
+        assert_eq!(wrong.len(), expected.len(), "{wrong}");
+        let found = wrong.to_string();
+        for (message, line) in expected {
+            assert!(found.contains(message), "`{message}` is not in:\n{found}");
+            assert!(found.contains(&format!("toml:{line}:")), "line {line} is not in:\n{found}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be() {
+        check("concurrency = 1", &[]);
+        check("concurrency = 1\nretry = { pause_min = \"1s\", pause_max = \"1s\" }", &[]);
+        check("concurrency = 0", &[("at least one request at a time", 1)]);
+        check(
+            "concurrency = 1\n[queue]\nbytes_max = \"0B\"\n[queue.disk]\nbytes_max = \"0B\"\n[batch]\nbytes_max = \"0B\"\npoints_max = 0",
+            &[
+                ("at least one point", 8),
+                ("room for `queue.bytes_max`", 3),
+                ("room for `queue.disk.bytes_max`", 5),
+                ("room for `batch.bytes_max`", 7),
+            ],
+        );
+        check("concurrency = 1\n[retry]\npause_min = \"1m\"", &[("found 1m and 30s", 3)]);
+        check("concurrency = 1\n[retry]\npause_max = \"1ms\"", &[("found 500ms and 1ms", 3)]);
     }
 }
