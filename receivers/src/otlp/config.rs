@@ -39,6 +39,9 @@ pub struct Config {
     pub max_resources: NonZeroU32,
     /// Series of one resource. Points of further ones are rejected.
     pub max_series_per_resource: NonZeroU32,
+    /// Memory for knowing resources and series again. When it is used up, points of new series are rejected, and those
+    /// of known ones go on.
+    pub max_memory: ByteSize,
     /// What to do about an address on which another process listens.
     pub when_taken: WhenTaken,
 }
@@ -132,6 +135,7 @@ impl Default for Config {
             expiry: Duration::from_secs(600),
             max_resources: count(read.resources_max),
             max_series_per_resource: count(read.series_max),
+            max_memory: ByteSize::from_mib(256),
             when_taken: WhenTaken::default(),
         }
     }
@@ -209,6 +213,10 @@ impl Config {
                 format!("expected a size from 1 B to 4 GiB, found {}", self.max_request_bytes);
             wrong.push(section.bad_value(&["max_request_bytes"], message, "for example \"64MiB\""));
         }
+        if self.max_memory.get() < 1 << 20 {
+            let message = format!("expected at least 1 MiB, found {}", self.max_memory);
+            wrong.push(section.bad_value(&["max_memory"], message, "for example \"256MiB\""));
+        }
         if let Some(cors) = &http.cors {
             check_cors(cors, section, &mut wrong);
         }
@@ -268,6 +276,7 @@ impl Config {
         ReadSettings {
             resources_max: count(self.max_resources),
             series_max: count(self.max_series_per_resource),
+            bytes_max: self.max_memory.as_usize(),
             ..ReadSettings::default()
         }
     }

@@ -7,6 +7,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use pipeline_net::server::BodyError;
 use pipeline_net::{Body, Coding, Request, Response};
 use tonic::Status;
 
@@ -14,6 +15,7 @@ use super::counts::Transport;
 use super::intake::Intake;
 use super::refusal::{Cause, Refusal};
 use super::reply::{Format, Reply, Signal};
+use super::web;
 
 /// What begins the content type of every gRPC request.
 const CONTENT_TYPE: &str = "application/grpc";
@@ -38,8 +40,8 @@ pub(super) async fn answer(intake: &Intake, mut request: Request) -> Response {
     let kind = request.header(&header::CONTENT_TYPE).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim_end();
     if kind != CONTENT_TYPE && kind != "application/grpc+proto" {
-        let text = format!("expected {CONTENT_TYPE} with protobuf, found `{kind}`\n");
-        return Body::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
+        let text = format!("expected {CONTENT_TYPE} with protobuf, found `{kind}`");
+        return web::failure(&Refusal::new(Cause::Encoding, text), None);
     }
     if *request.method() != Method::POST || request.head.version != Version::HTTP_2 {
         return Body::text(StatusCode::BAD_REQUEST, "expected POST over HTTP/2, which is gRPC's\n");
@@ -70,7 +72,12 @@ async fn call(
         }
     };
     request.limit_body(intake.bytes_max.saturating_add(FRAME_HEAD_BYTES));
-    let mut body = request.gated_body(intake.gate()).await?;
+    let body = request.gated_body(intake.gate()).await;
+    let mut body = body.map_err(|error| match error {
+        // The limit of the message, which is the one that users know.
+        BodyError::TooLarge { .. } => Refusal::too_large(intake.bytes_max),
+        other => other.into(),
+    })?;
     let is_packed = unframe(&mut body.bytes, coding, intake.bytes_max)?;
     if is_packed {
         body = body.inflate(coding, intake.bytes_max, intake.gate(), intake.timeout).await?;

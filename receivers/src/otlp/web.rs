@@ -90,9 +90,11 @@ fn content_type(format: Format) -> HeaderValue {
     })
 }
 
-/// A status in the format of the request; plain text for whoever speaks neither.
-fn failure(refusal: &Refusal, format: Option<Format>) -> Response {
+/// A status in the format of the request. Whoever sends OTLP under another name gets it too, as the specification wants
+/// it; whoever names no format at all, with a browser for instance, gets plain text.
+pub(super) fn failure(refusal: &Refusal, format: Option<Format>) -> Response {
     let status = refusal.cause.status();
+    let format = format.or_else(|| (refusal.cause == Cause::Encoding).then_some(Format::Protobuf));
     let mut response = match format {
         Some(format @ Format::Protobuf) => {
             Body::response(status, content_type(format), refusal.to_protobuf())

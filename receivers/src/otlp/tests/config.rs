@@ -25,6 +25,7 @@ fn mistakes_are_located() {
     wrong("expiry = \"0s\"\nrequest_timeout = \"0s\"", &["`expiry` is", "`request_timeout` is"]);
     wrong("max_request_bytes = \"0B\"", &["toml:1:21", "from 1 B to 4 GiB"]);
     wrong("max_request_bytes = \"5GiB\"", &["toml:1:21", "from 1 B to 4 GiB"]);
+    wrong("max_memory = \"1MB\"", &["toml:1:14", "at least 1 MiB, found 1MB"]);
     wrong("tokens = [{ token = \"a\" },\n{ token = \"a\" }]", &["toml:2:11", "each token once"]);
     wrong("tokens = [{ token = \"a\", model_ids = [\"m\"] }]", &["unknown-key", "model_ids"]);
     wrong(

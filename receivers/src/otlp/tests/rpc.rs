@@ -220,6 +220,8 @@ async fn what_is_too_large_is_never_to_come_again() {
             let error = send(large).await.unwrap_err();
             assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
             assert_eq!(retry_info(error.details()), None);
+            let text = "expected a request of at most 4096 bytes after decompression";
+            assert_eq!(error.message(), text);
         }
     }
     assert_eq!(bench.requests("grpc", "too_large"), 6);
@@ -300,7 +302,7 @@ async fn broken_frames_are_bad_arguments() {
 async fn what_is_not_protobuf_over_h2_is_not_grpc() {
     let bench = start(PLAIN).await;
     let answer = ask(bench.grpc(), post(METRICS, "application/grpc-web+proto", "")).await;
-    assert_eq!(answer.status, 415);
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (415, PROTOBUF));
     let answer = ask(bench.grpc(), post(METRICS, "application/grpc", vec![0; 5])).await;
     assert_eq!(answer.status, 400, "over HTTP/1.1 nobody would see the trailers");
     bench.stop().await;

@@ -104,10 +104,9 @@ async fn wrong_paths_methods_and_types() {
     let answer = ask(bench.http(), get).await;
     assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, "POST"));
     let answer = send(&bench, "text/plain", "x").await;
-    assert_eq!(
-        (answer.status.as_u16(), answer.header("content-type")),
-        (415, "text/plain; charset=utf-8")
-    );
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (415, PROTOBUF));
+    let text = "expected content-type application/x-protobuf or application/json";
+    assert_eq!(status_of(&answer.body).message, text);
     let mut request = post("/v1/metrics", JSON, "x");
     request.headers_mut().insert("content-encoding", "br".parse().unwrap());
     let answer = ask(bench.http(), request).await;
@@ -212,5 +211,27 @@ async fn a_client_that_stops_in_the_middle_is_no_trouble() {
     let body = metrics(1, 1).encode_to_vec();
     assert_eq!(send(&bench, PROTOBUF, body).await.status, 200);
     assert_eq!(bench.sink.points(), 1);
+    bench.stop().await;
+}
+
+/// What is known goes on when there is no memory for more.
+#[tokio::test]
+async fn new_series_are_rejected_when_memory_is_used_up() {
+    let bench = start(&format!("max_memory = \"1MiB\"\n{PLAIN}")).await;
+    let send = async |request: ExportMetricsServiceRequest| {
+        let answer = send(&bench, PROTOBUF, request.encode_to_vec()).await;
+        assert_eq!(answer.status, 200);
+        response(&answer.body).partial_success.unwrap_or_default()
+    };
+    let many = send(metrics(1, 20_000)).await;
+    let rejected = many.rejected_data_points;
+    assert!((1..19_000).contains(&rejected), "{rejected}");
+    let reason = "of series for which there is no memory";
+    assert!(many.error_message.contains(reason), "{}", many.error_message);
+    assert_eq!(send(metrics(1, 100)).await.rejected_data_points, 0);
+    let other = send(metrics(2, 100)).await;
+    assert_eq!(other.rejected_data_points, 100);
+    assert_eq!(bench.rejected("no_memory"), rejected as u64 + 100);
+    assert_eq!(bench.sink.points() as i64, 20_000 - rejected + 200);
     bench.stop().await;
 }
