@@ -94,7 +94,8 @@ impl Exporters {
             }
             Ends::Push(node) => {
                 let tasks = (&mut self.queue_tasks, &mut self.helpers);
-                self.pushing.push(node.start(tasks.0, tasks.1, interner).await);
+                let started = node.start(tasks.0, tasks.1, interner).await;
+                self.pushing.push(started.map_err(|wrong| wrong.of(&name))?);
                 health.set(&name, Status::Running);
                 self.health.push((Arc::clone(health), name));
             }

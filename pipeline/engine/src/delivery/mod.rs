@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use pipeline_component::StartError;
 use pipeline_journal::{FileSystem, Os};
 use pipeline_model::Interner;
 use tokio::task::JoinSet;
@@ -60,17 +61,20 @@ impl DeliveryNode {
     }
 
     /// Takes on what is on disk, and starts the shards in `shards` and everything else in `helpers`.
+    ///
+    /// # Errors
+    /// When the folder of a queue on disk cannot be used.
     pub(crate) async fn start(
         self,
         shards: &mut JoinSet<()>,
         helpers: &mut JoinSet<()>,
         interner: &Arc<Interner>,
-    ) -> Arc<DeliveryQueue> {
+    ) -> Result<Arc<DeliveryQueue>, StartError> {
         let Self { queue, make, dir, files } = self;
         if let Some(settings) = queue.settings.queue.disk.clone() {
             let place = Place { dir, files, interner: Arc::clone(interner) };
             let mut tender = Tender::new(Arc::clone(&queue), place, settings);
-            tender.open().await;
+            tender.open().await?;
             helpers.spawn(tender.run());
         }
         let said = Arc::new(Said::default());
@@ -81,7 +85,7 @@ impl DeliveryNode {
         }
         let shown = Arc::clone(&queue);
         helpers.spawn(async move { shown.show_age().await });
-        queue
+        Ok(queue)
     }
 }
 

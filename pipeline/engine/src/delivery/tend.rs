@@ -1,12 +1,13 @@
 //! Tending the disk: one task per exporter opens the journal, makes it durable, and reads back what memory had no room
 //! for. Everything that waits for the disk happens on a blocking thread; a disk that hangs holds up this task alone.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipeline_component::{DiskSettings, RateLimiter};
-use pipeline_journal::{Chunk, Cursor, FileSystem, Journal, JournalSettings};
+use pipeline_component::{DiskSettings, RateLimiter, StartError};
+use pipeline_journal::{Chunk, Cursor, FileSystem, Journal, JournalSettings, OpenError};
 use pipeline_model::Interner;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
@@ -55,6 +56,27 @@ async fn blocking<T: Send + 'static>(
     spawn_blocking(work).await.map_err(|_| "the journal panicked".to_owned())
 }
 
+/// What of `failed` is to end the start: durability was asked for, and waiting will not bring it.
+fn as_start_error(failed: &OpenError) -> Option<StartError> {
+    const OTHER: &str = "set `queue.disk.path` to a folder of its own, or end the other process";
+    const DENIED: &str = "let this user write there, or set `queue.disk.path` to another folder";
+    const WRONG: &str = "set `queue.disk.path` to a folder that can be made and written";
+    match failed {
+        OpenError::Locked { .. } => {
+            Some(StartError::Other(format!("queue.disk: {failed}; {OTHER}")))
+        }
+        OpenError::Io { source, .. } => match source.kind() {
+            ErrorKind::PermissionDenied => {
+                Some(StartError::Permission(format!("queue.disk: {failed}; {DENIED}")))
+            }
+            ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
+                Some(StartError::Other(format!("queue.disk: {failed}; {WRONG}")))
+            }
+            _ => None,
+        },
+    }
+}
+
 impl Tender {
     pub(super) fn new(queue: Arc<DeliveryQueue>, place: Place, settings: DiskSettings) -> Self {
         Self {
@@ -74,14 +96,22 @@ impl Tender {
         self.queue.lock().disk.as_ref()?.journal.clone()
     }
 
-    /// Opens the journal, and takes on what an earlier process left in it. Where that fails it is tried again later.
-    pub(super) async fn open(&mut self) {
+    /// Opens the journal, and takes on what an earlier process left in it. Where that fails it can be tried again.
+    ///
+    /// # Errors
+    /// When the folder is one that somebody has to see to. A disk that fails or is full is only said.
+    pub(super) async fn open(&mut self) -> Result<(), StartError> {
         let Place { dir, files, interner } = self.place.clone();
         let mut settings = JournalSettings::new(self.settings.bytes_max.get());
         // What waits for a slow disk is memory too.
         let share = (self.queue.bytes_max() / 2).max(BUFFER_MIN);
         settings.buffer_bytes_max = settings.buffer_bytes_max.min(share);
         let opened = blocking(move || Journal::open_on(files, &dir, settings, interner)).await;
+        if let Ok(Err(failed)) = &opened
+            && let Some(failed) = as_start_error(failed)
+        {
+            return Err(failed);
+        }
         match opened.and_then(|opened| opened.map_err(|failed| failed.to_string())) {
             Ok((journal, found)) => {
                 let (component, dir) = (self.queue.name(), self.place.dir.display());
@@ -96,7 +126,7 @@ impl Tender {
                 }
                 let mut state = self.queue.lock();
                 let State { disk: Some(disk), ledger, .. } = &mut *state else {
-                    return;
+                    return Ok(());
                 };
                 disk.opened(journal, &found, ledger);
                 disk.failing.set(0.0);
@@ -104,6 +134,7 @@ impl Tender {
             }
             Err(failed) => self.failed("open", &failed),
         }
+        Ok(())
     }
 
     fn failed(&mut self, what: &str, failed: &str) {
@@ -138,7 +169,10 @@ impl Tender {
                 continue;
             }
             if self.journal().is_none() {
-                self.open().await;
+                // What runs goes on.
+                if let Err(failed) = self.open().await {
+                    self.failed("open", &failed.to_string());
+                }
                 continue;
             }
             let is_due = is_tick || self.last_commit.elapsed() >= every / ACK_SHARE;

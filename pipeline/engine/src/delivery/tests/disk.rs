@@ -5,15 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipeline_component::telemetry::table;
-use pipeline_component::{Delivery, Part, WhenFull};
+use pipeline_component::telemetry::{Telemetry, table};
+use pipeline_component::{Delivery, DiskSettings, Part, StartError, WhenFull};
 use pipeline_journal::Os;
 use pipeline_journal::faulty::{Fault, FaultyDisk};
 use pipeline_model::SourceId;
 use proptest::prelude::*;
+use tokio::task::JoinSet;
 
-use super::rig::{Reply, Rig, settings};
+use super::rig::{Fake, Reply, Rig, Shared, settings};
 use super::{batch_bytes, small};
+use crate::delivery::{DeliveryNode, DeliveryQueue};
 
 const MIB: u64 = 1 << 20;
 
@@ -230,25 +232,27 @@ async fn a_disk_smaller_than_its_limit_frees_itself_and_what_it_refused_is_lost_
     assert!(times.len() > 50, "{}", times.len());
 }
 
+/// Why a queue on disk at `path` does not start.
+async fn start_error(path: &Path) -> StartError {
+    let mut delivery = settings();
+    delivery.queue.disk = Some(DiskSettings::default());
+    let queue = DeliveryQueue::new("exporters.fake", delivery, &Telemetry::default());
+    let make = Fake::make(&Shared::default());
+    let node = DeliveryNode::new(Arc::new(queue), make, path.to_owned());
+    let (mut shards, mut helpers) = (JoinSet::new(), JoinSet::new());
+    node.start(&mut shards, &mut helpers, &Arc::default()).await.unwrap_err()
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_folder_that_cannot_be_used_is_tried_again() {
+async fn a_folder_that_cannot_be_used_ends_the_start() {
     let dir = tempfile::tempdir().unwrap();
+    let _rig = Rig::on_disk(settings(), dir.path(), MIB, Arc::new(Os)).await;
+    let locked = start_error(dir.path()).await.to_string();
+    assert!(locked.contains("is in use by another") && locked.contains("queue.disk.path"));
     let blocked = dir.path().join("file");
     std::fs::write(&blocked, "in the way").unwrap();
-    let path = blocked.join("queue");
-    let mut rig = Rig::on_disk(settings(), &path, MIB, Arc::new(Os)).await;
-    assert_eq!(rig.gauge(&table::EXPORTER_DISK_FAILING), 1.0);
-    let source = SourceId::next();
-    rig.push(source, 1, 10);
-    rig.settle().await;
-    std::fs::remove_file(&blocked).unwrap();
-    wait(3000).await;
-    assert_eq!(rig.gauge(&table::EXPORTER_DISK_FAILING), 0.0);
-    rig.always(Reply::Hang);
-    rig.push(source, 2, 10);
-    wait(1000).await;
-    rig.stop(Duration::from_secs(1)).await;
-    assert_eq!((rig.delivered(), rig.dropped("shutdown")), (10, 0));
+    let wrong = start_error(&blocked.join("queue")).await.to_string();
+    assert!(wrong.contains("file/queue: Not a directory") && wrong.contains("queue.disk.path"));
 }
 
 /// What one process does before it is killed.

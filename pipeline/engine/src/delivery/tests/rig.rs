@@ -178,7 +178,7 @@ impl Rig {
         let queue = Arc::new(DeliveryQueue::new("exporters.fake", settings, &telemetry));
         let (mut shards, mut helpers) = (JoinSet::new(), JoinSet::new());
         let node = DeliveryNode::new(queue, Fake::make(&backend), dir).on(files);
-        let queue = node.start(&mut shards, &mut helpers, &interner).await;
+        let queue = node.start(&mut shards, &mut helpers, &interner).await.unwrap();
         Self { queue, backend, telemetry, interner, shapes: BTreeMap::new(), shards, helpers }
     }
 
