@@ -77,7 +77,7 @@ fn sdk_is_passed_on(protocol: &str, temporality: &str) {
         let page = wait_until("the page", PATIENCE, || {
             get(&page, "/metrics")
                 .map(|answer| answer.body)
-                .filter(|page| page.contains("disk_usage"))
+                .filter(|page| page.contains("disk_usage_ratio"))
         });
         looks_right(&page);
         spot_check(&wanted);
@@ -100,7 +100,7 @@ fn looks_right(page: &str) {
         ("room_temperature_celsius", &[("room", "north"), ("heated", "false")], -2.5),
         ("disk_reads_total", &[("disk", "sda")], 123_456_789_012.0),
         ("disk_files", &[("disk", "sda"), ("job", "europe/shop")], -3.0),
-        ("disk_usage", &[("disk", "sda")], 0.25),
+        ("disk_usage_ratio", &[("disk", "sda")], 0.25),
     ] {
         assert_eq!(value(page, name, labels), Some(expected), "{name} {labels:?} on\n{page}");
     }

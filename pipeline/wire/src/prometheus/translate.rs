@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use pipeline_model::Metric;
+use pipeline_model::{Kind, Metric};
 
 use super::Escaping;
 use super::escape::metric_name;
@@ -62,7 +62,7 @@ pub(crate) fn full_name(
     naming: Naming,
 ) -> Cow<'_, str> {
     if escaping == Escaping::Underscores && naming.suffixes() && metric.name.contains('.') {
-        Cow::Owned(translated(&metric.name, &metric.unit, ty))
+        Cow::Owned(translated(metric, ty))
     } else {
         metric_name(&metric.name, escaping)
     }
@@ -109,7 +109,7 @@ pub(crate) fn stored_name(
     match (otel, utf8) {
         (false, true) => Cow::Borrowed(name),
         (false, false) => metric_name(name, Escaping::Underscores),
-        (true, false) if naming.suffixes() => Cow::Owned(translated(name, &metric.unit, ty)),
+        (true, false) if naming.suffixes() => Cow::Owned(translated(metric, ty)),
         (true, false) => Cow::Owned(legal(&split(name).collect::<Vec<_>>())),
         (true, true) if naming.suffixes() => {
             let stem = if counter { name.strip_suffix("_total").unwrap_or(name) } else { name };
@@ -121,7 +121,7 @@ pub(crate) fn stored_name(
                 out.push('_');
                 out.push_str(&suffix);
             }
-            if is_ratio(&metric.unit, ty) && !out.ends_with("ratio") {
+            if is_ratio(metric) && !out.ends_with("ratio") {
                 out.push_str("_ratio");
             }
             if counter {
@@ -133,20 +133,20 @@ pub(crate) fn stored_name(
     }
 }
 
-/// True for gauges in `1`, which end in `_ratio`; a counter in `1` counts something.
-fn is_ratio(unit: &str, ty: Type) -> bool {
-    ty == Type::Gauge && unit.trim() == "1"
+/// True for gauges in `1`, which end in `_ratio`; a sum in `1`, whether it only grows or not, counts something.
+fn is_ratio(metric: &Metric) -> bool {
+    matches!(metric.kind, Kind::Gauge) && metric.unit.trim() == "1"
 }
 
-fn translated(name: &str, unit: &str, ty: Type) -> String {
-    let mut words: Vec<&str> = split(name).collect();
+fn translated(metric: &Metric, ty: Type) -> String {
+    let mut words: Vec<&str> = split(&metric.name).collect();
     let last = match ty {
         Type::Counter => "total",
-        _ if is_ratio(unit, ty) => "ratio",
+        _ if is_ratio(metric) => "ratio",
         _ => "",
     };
     words.retain(|word| *word != last);
-    unit_words(&mut words, unit);
+    unit_words(&mut words, &metric.unit);
     if !last.is_empty() {
         words.push(last);
     }
@@ -201,7 +201,7 @@ fn split(text: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use pipeline_model::Kind;
+    use pipeline_model::Temporality;
 
     use super::*;
 
@@ -254,6 +254,10 @@ mod tests {
         ] {
             assert_eq!(stored_name(&gauge, Type::Gauge, naming, true, utf8), expected);
         }
+        let up_down = Kind::Sum { monotonic: false, temporality: Temporality::Cumulative };
+        let queue = Metric::new("queue.length", "1", "", up_down);
+        let name = stored_name(&queue, Type::Gauge, UnderscoreEscapingWithSuffixes, true, false);
+        assert_eq!(name, "queue_length", "it counts");
         let own = stored_name(&gauge, Type::Gauge, NoUtf8EscapingWithSuffixes, false, true);
         assert_eq!(own, "cache.usage", "not OpenTelemetry's");
     }
