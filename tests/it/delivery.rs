@@ -306,7 +306,7 @@ fn a_few_kills_lose_nothing_that_was_committed() {
     crate::kill9::run(5, 7).assert_within_bounds();
 }
 
-/// Each series goes to one gateway, all gateways get some, and what one gateway had comes to the other when it dies.
+/// Each series goes to one gateway, and all gateways get some.
 #[test]
 fn agents_share_out_their_series_over_gateways() {
     let gateways = [Backend::start(), Backend::start()];
