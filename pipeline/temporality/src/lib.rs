@@ -23,7 +23,6 @@
 //! begins anew after it. Integers stay exact; one that ran over the top of 64 bits goes on. Whatever is dropped is
 //! counted by reason.
 
-mod columns;
 mod counts;
 mod exponential;
 mod layout;

@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 use foldhash::HashMap;
 use pipeline_component::Settings;
 use pipeline_model::{
-    Batch, Compute, ExponentialPoint, Extras, Interner, Mark, Number, RowId, Shape, Slot, SourceId,
-    Starts, Temporality,
+    Batch, Compute, ExponentialPoint, Extras, Interner, Mark, Number, Pool, RowId, Shape, Slot,
+    SourceId, Starts, Temporality,
 };
 
 use crate::Options;
-use crate::columns::Pool;
 use crate::counts::{Counts, Tally};
 use crate::exponential::Exponentials;
 use crate::layout::{Class, Layout, Run, wanted};

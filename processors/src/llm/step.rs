@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use foldhash::HashMap;
 use pipeline_component::Settings;
 use pipeline_model::{
-    Batch, Compute, Mark, MetadataStore, Plan, Reshape, Shape, Slot, SourceId, SourcePlan, Starts,
+    Batch, Compute, Mark, MetadataStore, Plan, Pool, Reshape, Shape, Slot, SourceId, SourcePlan,
+    Starts,
 };
 
 use super::bind::{Bound, bind};
@@ -62,8 +63,7 @@ struct Source {
 /// Output columns that are filled again once nobody else holds them.
 #[derive(Default)]
 struct Columns {
-    /// The newest is with the exporters; the one before it has mostly been let go.
-    values: [Option<Arc<Vec<Slot>>>; 2],
+    values: Pool<Slot>,
     marks: Vec<Mark>,
     /// Of the page before; empty before the first.
     before: Vec<Mark>,
@@ -117,7 +117,7 @@ impl Source {
             return Some(Batch { source: id, ..ended });
         }
         let (bound, _) = self.bound.as_mut()?;
-        let mut values = self.columns.free(bound.output.slots());
+        let mut values = self.columns.values.free(bound.output.slots());
         std::mem::swap(&mut self.columns.marks, &mut self.columns.before);
         self.columns.marks.clear();
         self.columns.marks.resize(bound.output.len(), Mark::Present);
@@ -129,7 +129,7 @@ impl Source {
                 pod.run(&page, common.max_gap, &mut outputs);
             }
         }
-        self.columns.keep(&values);
+        self.columns.values.keep(&values);
         Some(Batch {
             source: id,
             shape: Arc::clone(&bound.output),
@@ -178,20 +178,6 @@ impl Source {
 }
 
 impl Columns {
-    /// A column of `slots` values that nobody else holds.
-    fn free(&mut self, slots: usize) -> Arc<Vec<Slot>> {
-        let oldest = self.values[0].take().filter(|column| column.len() == slots);
-        match oldest {
-            Some(column) if Arc::strong_count(&column) == 1 => column,
-            _ => Arc::new(vec![Slot::default(); slots]),
-        }
-    }
-
-    fn keep(&mut self, column: &Arc<Vec<Slot>>) {
-        self.values.swap(0, 1);
-        self.values[1] = Some(Arc::clone(column));
-    }
-
     fn marks(&mut self) -> Option<Arc<Vec<Mark>>> {
         if self.marks.iter().all(|mark| *mark == Mark::Present) {
             return None;

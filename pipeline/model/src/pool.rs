@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-/// The newest column is with the exporters; the one before it has mostly been let go.
-pub(crate) struct Pool<T>([Option<Arc<Vec<T>>>; 2]);
+/// For a compute step that puts out a column with every batch of a source: the newest is with the exporters, the one
+/// before it has mostly been let go, and is what the next batch fills.
+#[derive(Debug)]
+pub struct Pool<T>([Option<Arc<Vec<T>>>; 2]);
 
 impl<T> Default for Pool<T> {
     fn default() -> Self {
@@ -13,7 +15,7 @@ impl<T> Default for Pool<T> {
 
 impl<T: Copy + Default> Pool<T> {
     /// A column of `len` values that nobody else holds; what is in it is old.
-    pub(crate) fn free(&mut self, len: usize) -> Arc<Vec<T>> {
+    pub fn free(&mut self, len: usize) -> Arc<Vec<T>> {
         let oldest = self.0[0].take().filter(|column| column.len() == len);
         match oldest {
             Some(column) if Arc::strong_count(&column) == 1 => column,
@@ -22,7 +24,7 @@ impl<T: Copy + Default> Pool<T> {
     }
 
     /// Remembers a column that goes out.
-    pub(crate) fn keep(&mut self, column: &Arc<Vec<T>>) {
+    pub fn keep(&mut self, column: &Arc<Vec<T>>) {
         self.0.swap(0, 1);
         self.0[1] = Some(Arc::clone(column));
     }
